@@ -1,0 +1,111 @@
+//! Why a packet did not go on: one enum for drops, one for punts.
+//!
+//! The labels are the same in the CLI, the metrics, the trace and the capture.
+
+macro_rules! reasons {
+    ($(#[$doc:meta])* $name:ident { $( $(#[$vdoc:meta])* $variant:ident = $label:literal, )+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum $name { $( $(#[$vdoc])* $variant, )+ }
+
+        impl $name {
+            /// All of them, in the order of their numbers.
+            pub const ALL: &'static [Self] = &[ $( Self::$variant, )+ ];
+            /// How many there are.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// The label that the CLI, the metrics, the trace and the capture show.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self { $( Self::$variant => $label, )+ }
+            }
+
+            /// The number as a slice index, below [`Self::COUNT`].
+            #[must_use]
+            pub const fn index(self) -> usize {
+                self as usize
+            }
+        }
+
+        impl core::fmt::Display for $name {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                f.pad(self.label())
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why a packet was dropped. Every drop in Linecard is one of these.
+    DropReason {
+        /// Shorter than its link-layer header.
+        LinkHeaderTruncated = "link_header_truncated",
+        /// Addressed to another host's MAC address (the kernel: `PACKET_OTHERHOST`).
+        OtherHost = "other_host",
+        /// More VLAN tags than two, or a tag cut short.
+        VlanMalformed = "vlan_malformed",
+        /// IPv4 header cut short, with a wrong version, length or total length (RFC 1812 5.2.2).
+        Ipv4HeaderMalformed = "ipv4_header_malformed",
+        /// IPv4 header checksum wrong (RFC 1812 5.2.2).
+        Ipv4ChecksumWrong = "ipv4_checksum_wrong",
+        /// IPv6 header cut short or with a wrong version or payload length (RFC 8200 3).
+        Ipv6HeaderMalformed = "ipv6_header_malformed",
+        /// A source address that no packet may have (RFC 1812 5.3.7, RFC 4291 2.5).
+        MartianSource = "martian_source",
+        /// A destination address that must not be forwarded (RFC 1812 5.3.7, RFC 4291 2.5).
+        MartianDestination = "martian_destination",
+        /// The route is of type blackhole.
+        Blackhole = "blackhole",
+        /// The outgoing port is down or was removed.
+        PortDown = "port_down",
+        /// The outgoing port's transmit queue is full.
+        TransmitQueueFull = "transmit_queue_full",
+        /// The packet does not fit a frame of packet memory with the headers to be added.
+        FrameTooSmall = "frame_too_small",
+        /// A packet for the kernel came faster than the punt rate limit allows.
+        PuntRateLimited = "punt_rate_limited",
+        /// A packet for the kernel could not be handed over (the punt device's queue is full).
+        PuntQueueFull = "punt_queue_full",
+        /// The kernel dropped it on Linecard's receive queue: the ring was full.
+        ReceiveRingFull = "receive_ring_full",
+        /// The kernel could not place it in a frame of the receive queue.
+        ReceiveInvalid = "receive_invalid",
+        /// The kernel refused the transmit descriptor.
+        TransmitInvalid = "transmit_invalid",
+        /// The worker stopped while it held the packet.
+        Shutdown = "shutdown",
+    }
+}
+
+reasons! {
+    /// Why a packet was handed to the kernel.
+    PuntReason {
+        /// For one of the router's own addresses (or its local broadcast).
+        Local = "local",
+        /// Not IPv4 or IPv6 (ARP, LLDP, …), or a VLAN that no interface serves.
+        NotIp = "not_ip",
+        /// A VLAN tag for which the port has no interface.
+        VlanUnknown = "vlan_unknown",
+        /// To a group MAC address, or a multicast or link-local IP address.
+        Multicast = "multicast",
+        /// TTL or hop limit of 1 or 0: the kernel sends "time exceeded".
+        TtlExpired = "ttl_expired",
+        /// An IPv4 header with options, which the kernel processes.
+        Ipv4Options = "ipv4_options",
+        /// An IPv6 hop-by-hop header, which each router processes (RFC 8200 4.3).
+        Ipv6HopByHop = "ipv6_hop_by_hop",
+        /// No route: the kernel sends "network unreachable".
+        NoRoute = "no_route",
+        /// A route of type unreachable, prohibit or throw: the kernel answers.
+        RouteRejects = "route_rejects",
+        /// The next hop's neighbour is not resolved: the kernel asks for it.
+        NeighbourUnresolved = "neighbour_unresolved",
+        /// Larger than the outgoing interface's MTU: the kernel fragments or sends "too big".
+        TooBig = "too_big",
+        /// The route leaves by an interface that Linecard does not serve.
+        NotServed = "not_served",
+        /// Forwarding is off on the incoming interface: the kernel decides.
+        ForwardingOff = "forwarding_off",
+    }
+}
