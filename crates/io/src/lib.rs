@@ -7,7 +7,9 @@
 //! `io` knows no service, no table and no configuration text.
 
 pub mod frame;
+pub mod memory;
 pub mod port;
 
 pub use frame::Frame;
+pub use memory::{MemoryConfig, PacketMemory};
 pub use port::{KernelCounters, PortQueue};
