@@ -8,8 +8,10 @@
 
 pub mod frame;
 pub mod memory;
+pub mod memory_port;
 pub mod port;
 
 pub use frame::Frame;
 pub use memory::{MemoryConfig, PacketMemory};
+pub use memory_port::{MemoryPeer, MemoryPort};
 pub use port::{KernelCounters, PortQueue};
