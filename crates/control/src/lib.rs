@@ -1,1 +1,5 @@
-//! Placeholder.
+//! Configuration, the netlink mirror, publication: everything that turns what an operator and the
+//! kernel say into tables of the packet path.
+
+pub mod facts;
+pub mod rib;
