@@ -4,8 +4,10 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | link | [`mac`], [`ethernet`], [`vlan`] |
+//! | link | [`mac`], [`ethernet`], [`vlan`], [`arp`] |
 //! | network | [`ip`] (what both versions share), [`ipv4`], [`ipv6`], [`ipv6_extension`] |
+//! | control | [`icmpv4`], [`icmpv6`], [`ndp`] |
+//! | transport | [`tcp`], [`udp`] |
 //! | tools | [`checksum`], [`option`] |
 //!
 //! # One pattern for every header
@@ -22,16 +24,22 @@
 //!
 //! Checksums are verified on request only: a router need not look at what it only carries.
 
+pub mod arp;
 pub mod checksum;
 pub mod ethernet;
 mod field;
+pub mod icmpv4;
+pub mod icmpv6;
 pub mod ip;
 pub mod ipv4;
 pub mod ipv6;
 pub mod ipv6_extension;
 pub mod mac;
 mod malformed;
+pub mod ndp;
 pub mod option;
+pub mod tcp;
+pub mod udp;
 pub mod vlan;
 
 pub use mac::MacAddress;
