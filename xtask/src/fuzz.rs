@@ -29,7 +29,7 @@ const CODE_GENERATION: [&str; 6] = [
 
 /// Runs and seed of the short run, which is the same on every machine, and the bound that keeps a
 /// slow one from taking over the tests.
-const SHORT_RUNS: u32 = 20_000;
+const SHORT_RUNS: u32 = 500_000;
 const SHORT_SEED: u32 = 1;
 const SHORT_LIMIT: Duration = Duration::from_secs(30);
 
