@@ -1,0 +1,1 @@
+//! Routes and addresses drawn like the Internet's.

@@ -1,0 +1,233 @@
+//! Publication: a table that one thread changes while others read it, without locks or waiting.
+//!
+//! There are two copies. One is published: readers hold it in an [`Arc`] and find the current one
+//! behind an atomic pointer. The other is the writer's. Changes are operations; [`Writer::append`]
+//! collects them, and [`Writer::publish`] applies them to its own copy, swaps the pointer, and
+//! later applies the same operations to the copy that came back. Each change is so done twice,
+//! but costs its own size and not the table's, and readers see batches whole.
+//!
+//! The writer may change a copy only when no reader holds it, and [`Arc::get_mut`] is the proof:
+//! no unsafe code. While a reader still holds the retired copy the answer is
+//! [`Publish::Busy`]: the operations stay pending and the caller tries again later. A reader
+//! that never refreshes thus stops publication, but neither memory safety nor other readers; so each
+//! worker refreshes once a batch, and also when it wakes without packets. For the same reason a reader
+//! is made where it is used: one that lies about unused holds its copy. [`Subscription`] makes
+//! readers and holds nothing.
+//!
+//! The same as the left-right scheme of Ramalhete and Correia (2013), with reference counts in
+//! place of reader epochs.
+//!
+//! [`Reader::refresh`] is one atomic load and a compare while nothing has changed.
+
+use std::fmt;
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+
+/// What can take an operation.
+///
+/// Applying must be a function of the value and the operation alone: the two copies take the same
+/// operations in the same order and must come out equal.
+pub trait Absorb<Op> {
+    /// Applies one operation.
+    fn absorb(&mut self, operation: &Op);
+}
+
+/// What became of [`Writer::publish`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Publish {
+    /// Readers that refresh from now on see all operations.
+    Published,
+    /// A reader still holds the retired copy; the operations stay pending.
+    Busy,
+}
+
+/// What writer and readers share.
+struct Shared<T> {
+    current: ArcSwap<T>,
+    /// Publications so far: tells readers cheaply whether to look.
+    generation: AtomicU64,
+}
+
+/// The one who changes. `Op` is one change.
+pub struct Writer<T, Op> {
+    shared: Arc<Shared<T>>,
+    /// The copy that readers do not get; the last of them may still hold it.
+    retired: Arc<T>,
+    /// Operations that the published copy has and the retired one lacks.
+    replay: Vec<Op>,
+    /// Operations that neither has.
+    pending: Vec<Op>,
+}
+
+impl<T: Absorb<Op>, Op> Writer<T, Op> {
+    /// Publishes the one of two equal values and keeps the other.
+    #[must_use]
+    pub fn new(published: T, copy: T) -> Self {
+        let current = ArcSwap::from_pointee(published);
+        Self {
+            shared: Arc::new(Shared { current, generation: AtomicU64::new(0) }),
+            retired: Arc::new(copy),
+            replay: Vec::new(),
+            pending: Vec::new(),
+        }
+    }
+
+    /// Adds an operation to the next publication. Nobody sees it before [`Self::publish`].
+    pub fn append(&mut self, operation: Op) {
+        self.pending.push(operation);
+    }
+
+    /// Operations that wait for publication. Bounding them is up to the caller: when
+    /// [`Publish::Busy`] lasts, stop appending.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Publishes all pending operations at once, or none. Never waits.
+    ///
+    /// Cost: each operation of this and of the previous publication is applied once, and one
+    /// pointer is swapped.
+    pub fn publish(&mut self) -> Publish {
+        if self.pending.is_empty() {
+            return Publish::Published;
+        }
+        let Some(copy) = Arc::get_mut(&mut self.retired) else { return Publish::Busy };
+        for operation in self.replay.drain(..) {
+            copy.absorb(&operation);
+        }
+        for operation in &self.pending {
+            copy.absorb(operation);
+        }
+        mem::swap(&mut self.replay, &mut self.pending);
+        let next = Arc::clone(&self.retired);
+        self.retired = self.shared.current.swap(next);
+        // After the swap: who sees the new generation finds the new copy.
+        self.shared.generation.fetch_add(1, Ordering::Release);
+        Publish::Published
+    }
+
+    /// Brings the retired copy into step, if no reader holds it, and so frees the operations of
+    /// the last publication. [`Self::publish`] does it too; this is for quiet times.
+    pub fn settle(&mut self) -> Publish {
+        let Some(copy) = Arc::get_mut(&mut self.retired) else { return Publish::Busy };
+        for operation in mem::take(&mut self.replay) {
+            copy.absorb(&operation);
+        }
+        Publish::Published
+    }
+
+    /// A reader of the current copy.
+    #[must_use]
+    pub fn reader(&self) -> Reader<T> {
+        self.subscription().reader()
+    }
+
+    /// What makes readers elsewhere.
+    #[must_use]
+    pub fn subscription(&self) -> Subscription<T> {
+        Subscription { shared: Arc::clone(&self.shared) }
+    }
+
+    /// The published copy as it is now: for looking up what the next operations change, apart
+    /// from those pending. Drop it before publishing twice.
+    #[must_use]
+    pub fn published(&self) -> Arc<T> {
+        self.shared.current.load_full()
+    }
+}
+
+/// Makes readers, from any thread, and holds no copy itself.
+pub struct Subscription<T> {
+    shared: Arc<Shared<T>>,
+}
+
+impl<T> Subscription<T> {
+    /// A reader of the current copy.
+    #[must_use]
+    pub fn reader(&self) -> Reader<T> {
+        // Before the copy: at worst the first refresh looks in vain.
+        let generation = self.generation();
+        let held = self.shared.current.load_full();
+        Reader { shared: Arc::clone(&self.shared), held, generation }
+    }
+
+    /// Publications so far.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.shared.generation.load(Ordering::Acquire)
+    }
+}
+
+impl<T> Clone for Subscription<T> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+/// One who reads: holds a copy until [`Self::refresh`].
+pub struct Reader<T> {
+    shared: Arc<Shared<T>>,
+    held: Arc<T>,
+    /// The publication held, or an earlier one if they overlapped.
+    generation: u64,
+}
+
+impl<T> Reader<T> {
+    /// Takes the current copy in place of the one held; true if it is another one.
+    ///
+    /// Call it between batches. Cost: one load and compare while nothing was published.
+    #[inline]
+    pub fn refresh(&mut self) -> bool {
+        let generation = self.shared.generation.load(Ordering::Acquire);
+        if generation == self.generation {
+            return false;
+        }
+        self.generation = generation;
+        let current = self.shared.current.load_full();
+        let is_another = !Arc::ptr_eq(&current, &self.held);
+        self.held = current;
+        is_another
+    }
+
+    /// The copy held.
+    #[inline]
+    #[must_use]
+    pub fn get(&self) -> &T {
+        &self.held
+    }
+}
+
+impl<T> Clone for Reader<T> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            held: Arc::clone(&self.held),
+            generation: self.generation,
+        }
+    }
+}
+
+impl<T, Op> fmt::Debug for Writer<T, Op> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut writer = formatter.debug_struct("Writer");
+        writer.field("pending", &self.pending.len()).field("replay", &self.replay.len());
+        writer.finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for Subscription<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Subscription").finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for Reader<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Reader").finish_non_exhaustive()
+    }
+}
