@@ -9,9 +9,11 @@
 pub mod frame;
 pub mod memory;
 pub mod memory_port;
+pub mod pcap_port;
 pub mod port;
 
 pub use frame::Frame;
 pub use memory::{MemoryConfig, PacketMemory};
 pub use memory_port::{MemoryPeer, MemoryPort};
+pub use pcap_port::{CaptureError, PcapPort};
 pub use port::{KernelCounters, PortQueue};

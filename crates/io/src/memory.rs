@@ -42,6 +42,8 @@ pub struct PacketMemory {
     chunk_bytes: usize,
     chunks: u32,
     free: Vec<u32>,
+    /// When each chunk's packet was captured, 0 for unknown. Empty unless a port knows such times.
+    timestamps: Vec<u64>,
 }
 
 // SAFETY: the mapping is owned by this value alone (the kernel writes only to chunks whose frames
@@ -85,12 +87,15 @@ impl PacketMemory {
         }
         let base = NonNull::new(base.cast()).expect("mmap without MAP_FIXED never maps page 0");
         let free = (0..config.frames).rev().collect();
-        Ok(Self { base, chunk_bytes, chunks: config.frames, free })
+        Ok(Self { base, chunk_bytes, chunks: config.frames, free, timestamps: Vec::new() })
     }
 
     /// Takes a free frame, empty, with full headroom; `None` when all are in use.
     pub fn allocate(&mut self) -> Option<Frame> {
         let chunk = self.free.pop()?;
+        if let Some(timestamp) = self.timestamps.get_mut(chunk as usize) {
+            *timestamp = 0;
+        }
         Some(Frame { chunk, offset: HEADROOM_BYTES as u16, length: 0 })
     }
 
@@ -178,6 +183,22 @@ impl PacketMemory {
     /// Cuts the packet to `bytes`; does nothing when it is not longer.
     pub fn truncate(&self, frame: &mut Frame, bytes: usize) {
         frame.length = frame.length.min(u16::try_from(bytes).unwrap_or(u16::MAX));
+    }
+
+    /// When the packet in `frame` was captured, in nanoseconds since 1970; `None` when no capture
+    /// file said so.
+    #[must_use]
+    pub fn timestamp(&self, frame: &Frame) -> Option<u64> {
+        self.timestamps.get(frame.chunk as usize).copied().filter(|&timestamp| timestamp != 0)
+    }
+
+    /// Notes when the packet in `frame` was captured, until the frame is free again. Allocates room
+    /// for all frames at the first call.
+    pub fn set_timestamp(&mut self, frame: &Frame, nanoseconds: u64) {
+        if self.timestamps.is_empty() {
+            self.timestamps = vec![0; self.chunks as usize];
+        }
+        self.timestamps[frame.chunk as usize] = nanoseconds;
     }
 
     /// Offset of the packet in the mapping, after checking that it lies inside its chunk.

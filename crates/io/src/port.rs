@@ -57,6 +57,21 @@ pub trait PortQueue: Send {
         false
     }
 
+    /// When the next packet that `receive` would return was captured, in nanoseconds since 1970;
+    /// `None` for ports that receive live. A replay takes its clock from here.
+    fn next_timestamp_nanoseconds(&self) -> Option<u64> {
+        None
+    }
+
+    /// Completes what the port writes, such as the end of a capture file. Not for the packet path.
+    ///
+    /// # Errors
+    /// What went wrong on the port since it was opened and made it end early: a malformed input, a
+    /// full disk.
+    fn finish(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+
     /// What the kernel dropped on this queue; a system call, not for the packet path.
     fn kernel_counters(&self) -> KernelCounters {
         KernelCounters::default()
