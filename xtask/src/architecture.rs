@@ -59,7 +59,7 @@ pub(crate) fn check(context: &Context) -> Result<Outcome> {
         for file in rust_files(&context.root.join(directory))? {
             let source = fs::read_to_string(&file)?;
             let path = file.strip_prefix(&context.root)?.to_string_lossy().into_owned();
-            wrong.extend(unsafe_code(&path, &source));
+            wrong.extend(unsafe_lines(&path, &source));
             wrong.extend(clock_and_system(&path, &source));
         }
     }
@@ -126,7 +126,7 @@ fn lints(manifest: &Value) -> Result<Vec<String>> {
 }
 
 /// Lines with unsafe code, or with a permission for it, outside its two addresses.
-fn unsafe_code(path: &str, source: &str) -> Vec<String> {
+fn unsafe_lines(path: &str, source: &str) -> Vec<String> {
     if UNSAFE_ADDRESSES.iter().any(|address| path.starts_with(address)) {
         return Vec::new();
     }
@@ -207,12 +207,12 @@ mod tests {
     #[test]
     fn unsafe_code_has_two_addresses() {
         let source = "// unsafe\nfn f() { unsafe { g() } }\n";
-        assert_eq!(unsafe_code("crates/io/src/ring.rs", source).len(), 0);
-        assert_eq!(unsafe_code("crates/tables/src/memory.rs", source).len(), 0);
-        let found = unsafe_code("crates/tables/src/fib.rs", source);
+        assert_eq!(unsafe_lines("crates/io/src/ring.rs", source).len(), 0);
+        assert_eq!(unsafe_lines("crates/tables/src/memory.rs", source).len(), 0);
+        let found = unsafe_lines("crates/tables/src/fib.rs", source);
         assert_eq!(found.len(), 1);
         assert!(found[0].starts_with("crates/tables/src/fib.rs:2:"));
-        assert_eq!(unsafe_code("crates/wire/src/lib.rs", "#![allow(unsafe_code)]").len(), 1);
+        assert_eq!(unsafe_lines("crates/wire/src/lib.rs", "#![allow(unsafe_code)]").len(), 1);
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl Step {
     fn run(self, context: &Context) -> Result<Outcome> {
         match self {
             Self::Packages => packages::install(context),
-            Self::Fmt => cargo(context, &["fmt", "--all", "--check"]),
+            Self::Fmt => fmt(context),
             Self::Architecture => architecture::check(context),
             Self::Clippy => cargo(
                 context,
@@ -142,15 +142,39 @@ fn run_one(context: &Context, step: Step) -> Tally {
         println!("{:<14}note: {note}", "");
     }
     if failed > 0 {
-        println!("{}", outcome.output.trim_end());
+        for line in outcome.output.lines().filter(|line| !is_cargo_progress(line)) {
+            println!("{line}");
+        }
     }
     outcome.tally
+}
+
+/// Whether cargo says that it is at work; nobody looks for that between errors.
+fn is_cargo_progress(line: &str) -> bool {
+    let mut words = line.split_whitespace();
+    let work = ["Checking", "Compiling", "Documenting", "Downloaded", "Downloading"];
+    line.starts_with(' ') && words.next().is_some_and(|word| work.contains(&word))
 }
 
 /// A step that is one `cargo` command.
 fn cargo(context: &Context, arguments: &[&str]) -> Result<Outcome> {
     let ran = context.run(context.cargo(arguments))?;
     Ok(Outcome::of(ran.success, ran.output))
+}
+
+/// Both workspaces: the house, and the fuzz targets beside it.
+fn fmt(context: &Context) -> Result<Outcome> {
+    let mut outcome = Outcome::of(true, String::new());
+    for manifest in ["Cargo.toml", "fuzz/Cargo.toml"] {
+        let mut command = context.cargo(&["fmt", "--all", "--check", "--manifest-path", manifest]);
+        command.args(["--", "--color=never"]);
+        let ran = context.run(command)?;
+        outcome.output.push_str(&ran.output);
+        if !ran.success {
+            outcome.tally = Tally::of(false);
+        }
+    }
+    Ok(outcome)
 }
 
 fn doc(context: &Context) -> Result<Outcome> {
@@ -263,6 +287,13 @@ mod tests {
         assert_eq!(broken.tally, Tally { passed: 0, failed: 1 });
         let partly = Outcome::of_tests(false, Tally { passed: 4, failed: 2 }, String::new());
         assert_eq!(partly.tally, Tally { passed: 4, failed: 2 });
+    }
+
+    #[test]
+    fn cargo_at_work_is_no_finding() {
+        assert!(is_cargo_progress("   Compiling linecard-wire v0.1.0 (/linecard/crates/wire)"));
+        assert!(!is_cargo_progress("error: could not compile `linecard-wire`"));
+        assert!(!is_cargo_progress("Checking is what this line of an error is about"));
     }
 
     #[test]
