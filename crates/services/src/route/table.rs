@@ -13,7 +13,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use linecard_packet::{AdjacencyId, InterfaceId, PortId};
-use linecard_wire::ethernet::MacAddress;
+use linecard_wire::MacAddress;
 
 /// Names a next-hop group; 0 is never given out: in the FIB it means "no route".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

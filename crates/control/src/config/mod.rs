@@ -1,0 +1,62 @@
+//! The configuration file, in three steps: text (what serde reads, unknown keys refused) →
+//! resolved (checked, defaults filled, what the daemon uses) → facts (what the tables are told of
+//! ports that the kernel does not know).
+//!
+//! A file is taken whole or refused whole, with every mistake in one answer: [`Errors`].
+
+mod error;
+mod limits;
+mod resolve;
+mod resolved;
+mod static_facts;
+mod text;
+
+use std::path::Path;
+
+pub use error::{Error, Errors, Place};
+pub use resolved::{
+    Api, Config, InterfaceRef, KernelDriver, KernelPort, Memory, Port, PortKind, Punt, RouteAction,
+    StaticInterface, StaticNeighbour, StaticNextHop, StaticPort, StaticRoute, Tables, VlanTag,
+    Workers, XdpMode, ZeroCopy,
+};
+
+pub use static_facts::StaticFacts;
+
+/// Where the configuration lies when nothing else is said.
+pub const PATH_DEFAULT: &str = "/etc/linecard/linecard.toml";
+
+/// Reads and checks the file at `path`.
+///
+/// # Errors
+/// The file cannot be read, or something in it is wrong.
+pub fn load(path: &Path) -> Result<Config, Errors> {
+    let text = std::fs::read_to_string(path).map_err(|error| Errors::unreadable(path, &error))?;
+    parse(&text, path)
+}
+
+/// Checks `text`, the content of the file at `path`, and fills in defaults.
+///
+/// Reads no file: `path` is what errors name and what relative paths of captures start from.
+///
+/// # Errors
+/// Mistakes in the TOML syntax or an unknown key, one at a time; else everything that is wrong
+/// with the values, at once and in the order of the file.
+pub fn parse(text: &str, path: &Path) -> Result<Config, Errors> {
+    match toml::from_str::<text::File>(text) {
+        Err(error) => Err(Errors::new(path, text, vec![Error::from_toml(text, &error)])),
+        Ok(file) => resolve::resolve(&file, text, path),
+    }
+}
+
+/// The configuration of `linecard run --port …`: these kernel interfaces, all else by default.
+///
+/// # Errors
+/// As [`parse`], of the file that would say the same.
+pub fn of_kernel_ports(names: &[String]) -> Result<Config, Errors> {
+    let port = |name: &String| {
+        let quoted = toml::Value::String(name.clone());
+        format!("[[port]]\nname = {quoted}\n")
+    };
+    let text: String = names.iter().map(port).collect();
+    parse(&text, Path::new("--port"))
+}
