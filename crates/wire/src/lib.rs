@@ -8,7 +8,7 @@
 //! | network | [`ip`] (what both versions share), [`ipv4`], [`ipv6`], [`ipv6_extension`] |
 //! | control | [`icmpv4`], [`icmpv6`], [`ndp`] |
 //! | transport | [`tcp`], [`udp`] |
-//! | tools | [`checksum`], [`option`] |
+//! | tools | [`checksum`], [`option`], [`builder`] |
 //!
 //! # One pattern for every header
 //!
@@ -22,9 +22,13 @@
 //! (`ethernet::set_addresses`, `ipv4::decrement_ttl`, …). It touches the fixed header only, keeps a
 //! checksum right incrementally (RFC 1624), and refuses a slice that is shorter than that header.
 //!
+//! *Making* packets, right or deliberately broken, is the work of [`builder`]; it allocates and
+//! serves tests, generators and replay.
+//!
 //! Checksums are verified on request only: a router need not look at what it only carries.
 
 pub mod arp;
+pub mod builder;
 pub mod checksum;
 pub mod ethernet;
 mod field;
