@@ -6,8 +6,11 @@ pub mod counters;
 pub mod ids;
 pub mod parse;
 pub mod reason;
+pub mod totals;
 
 pub use batch::{BATCH_PACKETS_MAX, Batch, Layer3, Metadata, Verdict};
-pub use counters::{PortCounters, PortTotals, WorkerCounters};
+pub use counters::{CountersReader, PortCounters, WorkerCounters};
 pub use ids::{AdjacencyId, InterfaceId, PortId};
-pub use reason::{DropReason, PuntReason};
+pub use parse::parse;
+pub use reason::{DropReason, PuntReason, Reason};
+pub use totals::{PortTotals, ReasonCounts};

@@ -2,6 +2,16 @@
 //!
 //! The labels are the same in the CLI, the metrics, the trace and the capture.
 
+/// What both kinds of reasons can do, for code that counts either.
+pub trait Reason: Copy + 'static {
+    /// All of them, in the order of their numbers.
+    fn all() -> &'static [Self];
+    /// The number as a slice index, below the number of reasons.
+    fn number(self) -> usize;
+    /// The label that the CLI, the metrics, the trace and the capture show.
+    fn name(self) -> &'static str;
+}
+
 macro_rules! reasons {
     ($(#[$doc:meta])* $name:ident { $( $(#[$vdoc:meta])* $variant:ident = $label:literal, )+ }) => {
         $(#[$doc])*
@@ -28,6 +38,20 @@ macro_rules! reasons {
             }
         }
 
+        impl Reason for $name {
+            fn all() -> &'static [Self] {
+                Self::ALL
+            }
+
+            fn number(self) -> usize {
+                self.index()
+            }
+
+            fn name(self) -> &'static str {
+                self.label()
+            }
+        }
+
         impl core::fmt::Display for $name {
             fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
                 f.pad(self.label())
@@ -43,7 +67,7 @@ reasons! {
         LinkHeaderTruncated = "link_header_truncated",
         /// Addressed to another host's MAC address (the kernel: `PACKET_OTHERHOST`).
         OtherHost = "other_host",
-        /// More VLAN tags than two, or a tag cut short.
+        /// A VLAN tag cut short.
         VlanMalformed = "vlan_malformed",
         /// IPv4 header cut short, with a wrong version, length or total length (RFC 1812 5.2.2).
         Ipv4HeaderMalformed = "ipv4_header_malformed",
@@ -51,7 +75,7 @@ reasons! {
         Ipv4ChecksumWrong = "ipv4_checksum_wrong",
         /// IPv6 header cut short or with a wrong version or payload length (RFC 8200 3).
         Ipv6HeaderMalformed = "ipv6_header_malformed",
-        /// A source address that no packet may have (RFC 1812 5.3.7, RFC 4291 2.5).
+        /// A source address from which nothing is forwarded (RFC 1812 5.3.7, RFC 4291 2.5).
         MartianSource = "martian_source",
         /// A destination address that must not be forwarded (RFC 1812 5.3.7, RFC 4291 2.5).
         MartianDestination = "martian_destination",
@@ -83,12 +107,14 @@ reasons! {
     PuntReason {
         /// For one of the router's own addresses (or its local broadcast).
         Local = "local",
-        /// Not IPv4 or IPv6 (ARP, LLDP, …), or a VLAN that no interface serves.
+        /// Not IPv4 or IPv6: ARP, LLDP, …
         NotIp = "not_ip",
-        /// A VLAN tag for which the port has no interface.
+        /// VLAN tags, or the lack of them, for which the port has no interface.
         VlanUnknown = "vlan_unknown",
-        /// To a group MAC address, or a multicast or link-local IP address.
+        /// To a group MAC address or a multicast IP address.
         Multicast = "multicast",
+        /// From or to an IPv6 link-local address, which is never forwarded (RFC 4291 2.5.6).
+        LinkLocal = "link_local",
         /// TTL or hop limit of 1 or 0: the kernel sends "time exceeded".
         TtlExpired = "ttl_expired",
         /// An IPv4 header with options, which the kernel processes.

@@ -1,0 +1,234 @@
+//! **parse**: what is in a frame, and whether a router may touch it at all.
+//!
+//! What may happen to a packet here:
+//!
+//! * drop `link_header_truncated`, `vlan_malformed`: no frame the kernel could read either;
+//! * drop `ipv4_header_malformed`, `ipv4_checksum_wrong`, `ipv6_header_malformed`: the kernel counts
+//!   and drops these without an answer (`ip_rcv_core`, `ip6_rcv_core`);
+//! * drop `martian_source`, `martian_destination`: addresses that no route decides on;
+//! * punt `not_ip`, `vlan_unknown` (a third tag), `multicast`, `local` (limited broadcast),
+//!   `link_local`, `ttl_expired`, `ipv4_options`, `ipv6_hop_by_hop`: what the kernel answers, or
+//!   processes itself;
+//! * nothing: the metadata is complete and the route stage decides.
+//!
+//! The kernel is the reference: where RFC 1812 says more than Linux does, Linux is followed, since a
+//! packet must fare the same when the kernel takes over. So 240/4 and IPv4-mapped addresses are
+//! forwarded where a route says so. One difference remains: the kernel forwards to `::` along a
+//! default route, which RFC 4291 section 2.5.2 forbids; it is dropped here.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use linecard_io::PacketMemory;
+use linecard_tables::hash::{FlowHash, FlowIpv4, FlowIpv6};
+use linecard_wire::ethernet::{self, EtherType};
+use linecard_wire::ip::Protocol;
+use linecard_wire::vlan::{Tag, Tags};
+use linecard_wire::{ipv4, ipv6, ipv6_extension};
+
+use crate::{Batch, DropReason, Layer3, Metadata, PuntReason, Verdict};
+
+/// Fills the metadata of each packet and decides on those that no later stage should see.
+///
+/// Cost: the first cache line or two of each packet, one pass over an IPv4 header, one flow hash.
+pub fn parse(batch: &mut Batch, memory: &PacketMemory, hash: &FlowHash) {
+    let packets = batch.frames.iter().zip(&mut batch.metadata).zip(&mut batch.verdicts);
+    for ((frame, metadata), verdict) in packets {
+        *verdict = parse_packet(memory.packet(frame), metadata, hash);
+    }
+}
+
+/// One packet: its metadata is filled as far as it could be read.
+#[inline]
+fn parse_packet(packet: &[u8], metadata: &mut Metadata, hash: &FlowHash) -> Verdict {
+    if packet.len() < ethernet::HEADER_LENGTH {
+        return Verdict::Drop(DropReason::LinkHeaderTruncated);
+    }
+    let Ok(tags) = Tags::new(packet) else {
+        return Verdict::Drop(DropReason::VlanMalformed);
+    };
+    for (i, tag) in [tags.outer(), tags.inner()].into_iter().enumerate() {
+        if let Some(Tag { tpid, tci }) = tag {
+            metadata.vlan_tpid[i] = tpid.0;
+            metadata.vlan_tci[i] = tci.0;
+        }
+    }
+    metadata.layer3_offset = tags.payload_offset() as u8;
+    // The I/G bit, in the first octet of the destination: group addresses include broadcast.
+    let group = packet[0] & 0x01 != 0;
+    match tags.ethertype() {
+        EtherType::IPV4 => parse_ipv4(tags.payload(), group, metadata, hash),
+        EtherType::IPV6 => parse_ipv6(tags.payload(), group, metadata, hash),
+        // No interface here has three tags; the kernel may have one.
+        third_tag if third_tag.is_vlan() => Verdict::Punt(PuntReason::VlanUnknown),
+        _ => Verdict::Punt(PuntReason::NotIp),
+    }
+}
+
+fn parse_ipv4(bytes: &[u8], group: bool, metadata: &mut Metadata, hash: &FlowHash) -> Verdict {
+    // RFC 1812 5.2.2 (1), (3) to (5): length, version, IHL, total length.
+    let Ok(packet) = ipv4::Packet::new(bytes) else {
+        return Verdict::Drop(DropReason::Ipv4HeaderMalformed);
+    };
+    // RFC 1812 5.2.2 (2).
+    if !packet.verify_checksum() {
+        return Verdict::Drop(DropReason::Ipv4ChecksumWrong);
+    }
+    metadata.layer3 = Layer3::Ipv4;
+    metadata.layer3_length = packet.total_length();
+    metadata.protocol = packet.protocol().0;
+    metadata.layer4_offset = u16::from(metadata.layer3_offset) + packet.header_length() as u16;
+    let verdict = judge_ipv4(&packet, group);
+    if verdict.is_undecided() {
+        metadata.flow_hash = hash_ipv4(&packet, hash);
+    }
+    verdict
+}
+
+/// The order is the kernel's (`ip_route_input_rcu`, `ip_route_input_slow`, `ip_forward`), so that
+/// what it drops without an answer is not punted, and the reverse.
+fn judge_ipv4(packet: &ipv4::Packet<'_>, group: bool) -> Verdict {
+    let (source, destination) = (packet.source(), packet.destination());
+    // RFC 1812 5.3.4: not forwarded when it came by a link-layer broadcast. RFC 1812 5.2.1.1:
+    // multicast is the kernel's routing.
+    if group || destination.is_multicast() {
+        return Verdict::Punt(PuntReason::Multicast);
+    }
+    // RFC 1812 4.2.3.1, 5.3.7: no source is a multicast address or the limited broadcast.
+    if source.is_multicast() || source.is_broadcast() {
+        return Verdict::Drop(DropReason::MartianSource);
+    }
+    // RFC 1812 5.3.5.1: the limited broadcast is for us and never forwarded. 0.0.0.0 to 0.0.0.0 is
+    // its old form, which DHCP clients of the past send.
+    if destination.is_broadcast() || (source.is_unspecified() && destination.is_unspecified()) {
+        return Verdict::Punt(PuntReason::Local);
+    }
+    // RFC 1812 5.3.7: network 0 and network 127, as source and as destination.
+    if on_network_0(source) {
+        return Verdict::Drop(DropReason::MartianSource);
+    }
+    if on_network_0(destination) || destination.is_loopback() {
+        return Verdict::Drop(DropReason::MartianDestination);
+    }
+    if source.is_loopback() {
+        return Verdict::Drop(DropReason::MartianSource);
+    }
+    // RFC 1812 5.2.4.1: a router interprets options; record route and source route change them.
+    if packet.has_options() {
+        return Verdict::Punt(PuntReason::Ipv4Options);
+    }
+    // RFC 1812 5.3.1: a TTL of 1 may be meant for us; else the kernel sends "time exceeded".
+    if packet.ttl() <= 1 {
+        return Verdict::Punt(PuntReason::TtlExpired);
+    }
+    Verdict::Undecided
+}
+
+fn on_network_0(address: Ipv4Addr) -> bool {
+    address.octets()[0] == 0
+}
+
+fn parse_ipv6(bytes: &[u8], group: bool, metadata: &mut Metadata, hash: &FlowHash) -> Verdict {
+    // RFC 8200 3: version and payload length; the frame may be longer (padding), never shorter.
+    let Ok(packet) = ipv6::Packet::new(bytes) else {
+        return Verdict::Drop(DropReason::Ipv6HeaderMalformed);
+    };
+    let Ok(length) = u16::try_from(packet.total_length()) else {
+        return Verdict::Drop(DropReason::Ipv6HeaderMalformed);
+    };
+    metadata.layer3 = Layer3::Ipv6;
+    metadata.layer3_length = length;
+    metadata.protocol = packet.next_header().0;
+    metadata.layer4_offset = u16::from(metadata.layer3_offset) + ipv6::HEADER_LENGTH as u16;
+    let verdict = judge_ipv6(&packet, group);
+    if verdict.is_undecided() {
+        metadata.flow_hash = hash_ipv6(&packet, metadata, hash);
+    }
+    verdict
+}
+
+/// The order is the kernel's (`ip6_rcv_core`, `ip6_forward`).
+fn judge_ipv6(packet: &ipv6::Packet<'_>, group: bool) -> Verdict {
+    let (source, destination) = (packet.source(), packet.destination());
+    // RFC 4291 2.5.3: ::1 is never seen on a link.
+    if source.is_loopback() {
+        return Verdict::Drop(DropReason::MartianSource);
+    }
+    if destination.is_loopback() {
+        return Verdict::Drop(DropReason::MartianDestination);
+    }
+    // RFC 4291 2.7: no source is a multicast address.
+    if source.is_multicast() {
+        return Verdict::Drop(DropReason::MartianSource);
+    }
+    if group || destination.is_multicast() {
+        return Verdict::Punt(PuntReason::Multicast);
+    }
+    // RFC 8200 4.3: hop-by-hop options are for each node on the path that is told to look.
+    if packet.next_header() == Protocol::HOP_BY_HOP {
+        return Verdict::Punt(PuntReason::Ipv6HopByHop);
+    }
+    // RFC 4291 2.5.2: never a destination, and as a source never forwarded. What uses :: as a
+    // source, duplicate address detection (RFC 4862 5.4.2), went to multicast above.
+    if destination == Ipv6Addr::UNSPECIFIED {
+        return Verdict::Drop(DropReason::MartianDestination);
+    }
+    if source == Ipv6Addr::UNSPECIFIED {
+        return Verdict::Drop(DropReason::MartianSource);
+    }
+    // RFC 4291 2.5.6: never forwarded. To us it is neighbour discovery and the like; to others the
+    // kernel sends "beyond scope of source address" (RFC 4443 3.1).
+    if source.is_unicast_link_local() || destination.is_unicast_link_local() {
+        return Verdict::Punt(PuntReason::LinkLocal);
+    }
+    // RFC 8200 3: not forwarded at a hop limit of 1 or 0; the kernel sends "time exceeded".
+    if packet.hop_limit() <= 1 {
+        return Verdict::Punt(PuntReason::TtlExpired);
+    }
+    Verdict::Undecided
+}
+
+/// The 5-tuple; of fragments the 3-tuple, since only the first one has ports.
+fn hash_ipv4(packet: &ipv4::Packet<'_>, hash: &FlowHash) -> u32 {
+    let (source_port, destination_port) = match packet.is_fragment() {
+        true => (0, 0),
+        false => ports(packet.protocol(), packet.payload()),
+    };
+    hash.ipv4(&FlowIpv4 {
+        source: packet.source().to_bits(),
+        destination: packet.destination().to_bits(),
+        protocol: packet.protocol().0,
+        source_port,
+        destination_port,
+    })
+}
+
+/// The 5-tuple and the flow label (RFC 6438). Of fragments, and of a chain of extension headers that
+/// cannot be read to its end, addresses and label only; such a packet is forwarded all the same,
+/// because extension headers are not a router's business (RFC 8200 4).
+///
+/// Fills the upper-layer protocol and its offset.
+fn hash_ipv6(packet: &ipv6::Packet<'_>, metadata: &mut Metadata, hash: &FlowHash) -> u32 {
+    let (source, destination) = (packet.source().to_bits(), packet.destination().to_bits());
+    let mut flow =
+        FlowIpv6 { source, destination, flow_label: packet.flow_label(), ..FlowIpv6::default() };
+    if let Ok(upper) = packet.upper_layer(ipv6_extension::HEADERS_MAX) {
+        metadata.protocol = upper.protocol.0;
+        metadata.layer4_offset += upper.offset as u16;
+        if upper.fragment.is_none_or(|fragment| fragment.is_atomic()) {
+            flow.protocol = upper.protocol.0;
+            (flow.source_port, flow.destination_port) = ports(upper.protocol, upper.payload);
+        }
+    }
+    hash.ipv6(&flow)
+}
+
+/// Source and destination port of the protocols that begin with them, else zeroes.
+#[inline]
+fn ports(protocol: Protocol, payload: &[u8]) -> (u16, u16) {
+    match (protocol, payload.first_chunk::<4>()) {
+        (Protocol::TCP | Protocol::UDP | Protocol::SCTP, Some(&[a, b, c, d])) => {
+            (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))
+        }
+        _ => (0, 0),
+    }
+}
