@@ -6,14 +6,24 @@
 //!
 //! `io` knows no service, no table and no configuration text.
 
+pub mod bpf;
 pub mod frame;
+pub mod interface;
 pub mod memory;
 pub mod memory_port;
+pub mod packet_gate;
 pub mod pcap_port;
 pub mod port;
+pub mod punt_device;
+pub mod xdp;
 
+pub use bpf::{LocalAddresses, Outcome, OutcomeTotals};
 pub use frame::Frame;
+pub use interface::Interface;
 pub use memory::{MemoryConfig, PacketMemory};
 pub use memory_port::{MemoryPeer, MemoryPort};
+pub use packet_gate::PacketGate;
 pub use pcap_port::{CaptureError, PcapPort};
 pub use port::{KernelCounters, PortQueue};
+pub use punt_device::{PuntDevice, PuntQueue};
+pub use xdp::{AttachMode, DeadManSwitch, XdpPort, XdpQueue};

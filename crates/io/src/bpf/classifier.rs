@@ -1,0 +1,431 @@
+//! The classifier: which frames Linecard takes, and which stay the kernel's.
+//!
+//! It stands at the door of a port and passes on to the kernel what the router itself must answer:
+//! its own addresses, ARP and all that is not IP, group addresses, expiring TTLs, IPv4 options and
+//! hop-by-hop headers. All else is transit and is taken. It also passes everything while no worker
+//! is alive (see [`crate::xdp::DeadManSwitch`]), which is what makes the kernel take over within
+//! microseconds of a crash.
+//!
+//! The same logic is generated for three hooks. On AF_XDP ports it is the XDP program. On
+//! AF_PACKET ports the kernel receives its own copy of each packet, so two programs agree: the
+//! socket's filter takes what the tcx program on the port's ingress then drops.
+//!
+//! Cost, XDP: about 60 instructions and four map look-ups that the verifier inlines or that are
+//! one hash.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use super::assembler::{Alu, Assembler, If, Label, Register::*, Width};
+use super::map::Maps;
+use super::program::Program;
+
+/// What the classifier did with a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Outcome {
+    /// Taken: on its way to a worker.
+    Taken,
+    /// Passed: no worker is alive for its queue.
+    Standby,
+    /// Passed: to another host's MAC address, which the kernel drops or bridges.
+    OtherHost,
+    /// Passed: to a group MAC or IP address, or an IPv6 link-local destination.
+    Multicast,
+    /// Passed: neither IPv4 nor IPv6.
+    NotIp,
+    /// Passed: TTL or hop limit is 1 or 0.
+    TtlExpired,
+    /// Passed: IPv4 options.
+    Ipv4Options,
+    /// Passed: an IPv6 hop-by-hop header.
+    Ipv6HopByHop,
+    /// Passed: to one of the router's own addresses.
+    Local,
+    /// Passed: larger than a frame of packet memory.
+    Oversized,
+}
+
+impl Outcome {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 10] = [
+        Self::Taken,
+        Self::Standby,
+        Self::OtherHost,
+        Self::Multicast,
+        Self::NotIp,
+        Self::TtlExpired,
+        Self::Ipv4Options,
+        Self::Ipv6HopByHop,
+        Self::Local,
+        Self::Oversized,
+    ];
+
+    /// The label that the CLI and the metrics show.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Taken => "taken",
+            Self::Standby => "standby",
+            Self::OtherHost => "other_host",
+            Self::Multicast => "multicast",
+            Self::NotIp => "not_ip",
+            Self::TtlExpired => "ttl_expired",
+            Self::Ipv4Options => "ipv4_options",
+            Self::Ipv6HopByHop => "ipv6_hop_by_hop",
+            Self::Local => "local",
+            Self::Oversized => "oversized",
+        }
+    }
+}
+
+/// Packets and bytes of one outcome on one port, since the port was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OutcomeTotals {
+    /// Frames.
+    pub packets: u64,
+    /// Bytes of those frames, link-layer header included.
+    pub bytes: u64,
+}
+
+/// Where the classifier runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hook {
+    /// In the driver or the generic XDP hook; redirects what it takes to the XSKMAP.
+    Xdp,
+    /// On the port's ingress, behind the packet socket; drops what the socket took.
+    Tcx,
+    /// The packet socket's filter; accepts what it takes.
+    SocketFilter,
+}
+
+/// Mark of frames that Linecard hands back to the kernel, so that the tcx and socket hooks let
+/// them pass; the tcx hook takes it off again. ("LC" and "pu" in ASCII would be 0x4c437075.)
+pub(crate) const PUNT_MARK: i32 = 0x4c43_7075;
+
+/// The thread id in a futex word (`FUTEX_TID_MASK`, linux/futex.h): 0 when its owner has died.
+const FUTEX_TID_MASK: i32 = 0x3fff_ffff;
+
+// Helper numbers: enum bpf_func_id, linux/bpf.h.
+const MAP_LOOKUP: i32 = 1;
+const SKB_LOAD_BYTES: i32 = 26;
+const REDIRECT_MAP: i32 = 51;
+const XDP_GET_BUFF_LEN: i32 = 188;
+
+const XDP_PASS: i32 = 2;
+const TCX_NEXT: i32 = -1;
+const TCX_DROP: i32 = 2;
+
+// Offsets in `struct xdp_md` and `struct __sk_buff`.
+const XDP_DATA: i16 = 0;
+const XDP_DATA_END: i16 = 4;
+const XDP_RX_QUEUE_INDEX: i16 = 16;
+const SKB_LEN: i16 = 0;
+const SKB_MARK: i16 = 8;
+
+/// Where a header copied out of an skb lies, from the frame pointer.
+const HEADER_ON_STACK: i32 = -64;
+/// Where a four-byte map key lies, from the frame pointer.
+const KEY_ON_STACK: i16 = -4;
+
+/// What the classifier of one port is generated from.
+pub(crate) struct Classifier<'a> {
+    pub(crate) hook: Hook,
+    pub(crate) maps: &'a Maps,
+    /// Sockets by receive queue; only for [`Hook::Xdp`].
+    pub(crate) sockets: Option<BorrowedFd<'a>>,
+    /// Receive queue q belongs to worker q modulo this.
+    pub(crate) workers: u32,
+    /// Largest frame that packet memory holds.
+    pub(crate) packet_bytes_max: u32,
+}
+
+/// A classifier while it is being assembled. Register use: R6 context, R7 header (in the packet
+/// or copied to the stack), R8 end of the packet (XDP), R9 offset of the header (skb) and, at the
+/// end, the outcome.
+struct Generator<'a> {
+    from: &'a Classifier<'a>,
+    asm: Assembler,
+    outcomes: [Label; Outcome::ALL.len()],
+}
+
+impl Classifier<'_> {
+    /// Generates and loads the program.
+    pub(crate) fn load(&self) -> io::Result<Program> {
+        Program::load(self.hook, &self.assemble())
+    }
+
+    fn assemble(&self) -> Vec<u64> {
+        let mut asm = Assembler::default();
+        let outcomes = Outcome::ALL.map(|_| asm.label());
+        let mut generator = Generator { from: self, asm, outcomes };
+        generator.prologue();
+        generator.link_layer();
+        generator.epilogue();
+        generator.asm.finish()
+    }
+}
+
+impl Generator<'_> {
+    fn outcome(&self, outcome: Outcome) -> Label {
+        self.outcomes[outcome as usize]
+    }
+
+    fn is_xdp(&self) -> bool {
+        self.from.hook == Hook::Xdp
+    }
+
+    /// `R0 = &map[R_key]`, the key being four bytes at `KEY_ON_STACK`; 0 when there is none.
+    fn look_up_by_stack_key(&mut self, map: BorrowedFd<'_>) {
+        self.asm.alu(Alu::Move, R2, R10);
+        self.asm.alu_immediate(Alu::Add, R2, i32::from(KEY_ON_STACK));
+        self.asm.load_map(R1, map);
+        self.asm.call(MAP_LOOKUP);
+    }
+
+    /// Own frames, dead workers and frames that are too large.
+    fn prologue(&mut self) {
+        let standby = self.outcome(Outcome::Standby);
+        let oversized = self.outcome(Outcome::Oversized);
+        self.asm.alu(Alu::Move, R6, R1);
+        if self.is_xdp() {
+            self.asm.load(Width::U32, R7, R6, XDP_DATA);
+            self.asm.load(Width::U32, R8, R6, XDP_DATA_END);
+            self.asm.load(Width::U32, R1, R6, XDP_RX_QUEUE_INDEX);
+            self.asm.alu_immediate(Alu::Mod, R1, self.from.workers as i32);
+            self.asm.store(Width::U32, R10, KEY_ON_STACK, R1);
+        } else {
+            self.let_punted_frames_pass();
+            self.asm.store_immediate(R10, KEY_ON_STACK, 0);
+        }
+        self.look_up_by_stack_key(self.from.maps.workers());
+        self.asm.jump_if_immediate(R0, If::Equal, 0, standby);
+        self.asm.load(Width::U32, R1, R0, crate::xdp::dead_man::WORD_OFFSET as i16);
+        self.asm.alu_immediate(Alu::And, R1, FUTEX_TID_MASK);
+        self.asm.jump_if_immediate(R1, If::Equal, 0, standby);
+        if self.is_xdp() {
+            self.asm.alu(Alu::Move, R1, R6);
+            self.asm.call(XDP_GET_BUFF_LEN);
+        } else {
+            self.asm.load(Width::U32, R0, R6, SKB_LEN);
+        }
+        let max = self.from.packet_bytes_max as i32;
+        self.asm.jump_if_immediate(R0, If::Greater, max, oversized);
+    }
+
+    /// Frames with the punt mark go on to the kernel, uncounted: they were counted when they came.
+    fn let_punted_frames_pass(&mut self) {
+        let fresh = self.asm.label();
+        self.asm.load(Width::U32, R1, R6, SKB_MARK);
+        self.asm.jump_if_immediate(R1, If::NotEqual, PUNT_MARK, fresh);
+        if self.from.hook == Hook::Tcx {
+            self.asm.alu_immediate(Alu::Move, R1, 0);
+            self.asm.store(Width::U32, R6, SKB_MARK, R1);
+        }
+        self.pass();
+        self.asm.place(fresh);
+    }
+
+    /// Makes `bytes` of header readable at R7; a shorter packet is taken, so that the pipeline
+    /// drops it with a reason.
+    fn need(&mut self, bytes: i32) {
+        let taken = self.outcome(Outcome::Taken);
+        if self.is_xdp() {
+            self.asm.alu(Alu::Move, R0, R7);
+            self.asm.alu_immediate(Alu::Add, R0, bytes);
+            self.asm.jump_if(R0, If::Greater, R8, taken);
+        } else {
+            self.asm.alu(Alu::Move, R1, R6);
+            self.asm.alu(Alu::Move, R2, R9);
+            self.asm.alu(Alu::Move, R3, R10);
+            self.asm.alu_immediate(Alu::Add, R3, HEADER_ON_STACK);
+            self.asm.alu(Alu::Move, R7, R3);
+            self.asm.alu_immediate(Alu::Move, R4, bytes);
+            self.asm.call(SKB_LOAD_BYTES);
+            self.asm.jump_if_immediate(R0, If::NotEqual, 0, taken);
+        }
+    }
+
+    /// Goes on behind a header of `bytes`.
+    fn advance(&mut self, bytes: i32) {
+        let header = if self.is_xdp() { R7 } else { R9 };
+        self.asm.alu_immediate(Alu::Add, header, bytes);
+    }
+
+    /// Destination MAC address, up to two VLAN tags, EtherType.
+    fn link_layer(&mut self) {
+        if !self.is_xdp() {
+            self.asm.alu_immediate(Alu::Move, R9, 0);
+        }
+        self.need(14);
+        let other_host = self.outcome(Outcome::OtherHost);
+        let (not_ours, ours) = (self.asm.label(), self.asm.label());
+        self.asm.store_immediate(R10, KEY_ON_STACK, 0);
+        self.look_up_by_stack_key(self.from.maps.mac_address());
+        self.asm.jump_if_immediate(R0, If::Equal, 0, other_host);
+        for (width, at) in [(Width::U32, 0), (Width::U16, 4)] {
+            self.asm.load(width, R1, R0, at);
+            self.asm.load(width, R2, R7, at);
+            self.asm.jump_if(R1, If::NotEqual, R2, not_ours);
+        }
+        self.asm.jump(ours);
+        self.asm.place(not_ours);
+        self.asm.load(Width::U8, R1, R7, 0);
+        self.asm.alu_immediate(Alu::And, R1, 1);
+        self.asm.jump_if_immediate(R1, If::Equal, 0, other_host);
+        self.asm.jump(self.outcomes[Outcome::Multicast as usize]);
+        self.asm.place(ours);
+        self.ether_type();
+    }
+
+    fn ether_type(&mut self) {
+        let (ipv4, ipv6) = (self.asm.label(), self.asm.label());
+        self.asm.load(Width::U16, R3, R7, 12);
+        self.advance(14);
+        for _ in 0..2 {
+            let (tagged, untagged) = (self.asm.label(), self.asm.label());
+            self.asm.jump_if_immediate(R3, If::Equal, on_wire(0x8100), tagged);
+            self.asm.jump_if_immediate(R3, If::NotEqual, on_wire(0x88a8), untagged);
+            self.asm.place(tagged);
+            self.need(4);
+            self.asm.load(Width::U16, R3, R7, 2);
+            self.advance(4);
+            self.asm.place(untagged);
+        }
+        self.asm.jump_if_immediate(R3, If::Equal, on_wire(0x0800), ipv4);
+        self.asm.jump_if_immediate(R3, If::Equal, on_wire(0x86dd), ipv6);
+        self.asm.jump(self.outcomes[Outcome::NotIp as usize]);
+        self.asm.place(ipv4);
+        self.ipv4();
+        self.asm.place(ipv6);
+        self.ipv6();
+    }
+
+    /// RFC 791 offsets. A malformed header is taken: the pipeline counts why it drops it.
+    fn ipv4(&mut self) {
+        let taken = self.outcome(Outcome::Taken);
+        self.need(20);
+        let plain = self.asm.label();
+        self.asm.load(Width::U8, R1, R7, 0);
+        self.asm.jump_if_immediate(R1, If::Equal, 0x45, plain);
+        self.asm.jump_if_immediate(R1, If::Less, 0x46, taken);
+        self.asm.jump_if_immediate(R1, If::GreaterOrEqual, 0x50, taken);
+        self.asm.jump(self.outcomes[Outcome::Ipv4Options as usize]);
+        self.asm.place(plain);
+        self.asm.load(Width::U8, R1, R7, 8);
+        self.asm.jump_if_immediate(R1, If::Less, 2, self.outcomes[Outcome::TtlExpired as usize]);
+        self.asm.load(Width::U8, R1, R7, 16);
+        let group = self.outcomes[Outcome::Multicast as usize];
+        self.asm.jump_if_immediate(R1, If::GreaterOrEqual, 224, group);
+        self.local(16, self.from.maps.local_ipv4());
+    }
+
+    /// RFC 8200 offsets.
+    fn ipv6(&mut self) {
+        let group = self.outcomes[Outcome::Multicast as usize];
+        self.need(40);
+        self.asm.load(Width::U8, R1, R7, 0);
+        self.asm.alu_immediate(Alu::And, R1, 0xf0);
+        self.asm.jump_if_immediate(R1, If::NotEqual, 0x60, self.outcomes[0]);
+        self.asm.load(Width::U8, R1, R7, 7);
+        self.asm.jump_if_immediate(R1, If::Less, 2, self.outcomes[Outcome::TtlExpired as usize]);
+        self.asm.load(Width::U8, R1, R7, 6);
+        let hop_by_hop = self.outcomes[Outcome::Ipv6HopByHop as usize];
+        self.asm.jump_if_immediate(R1, If::Equal, 0, hop_by_hop);
+        self.asm.load(Width::U8, R1, R7, 24);
+        self.asm.jump_if_immediate(R1, If::Equal, 0xff, group);
+        let global = self.asm.label();
+        self.asm.jump_if_immediate(R1, If::NotEqual, 0xfe, global);
+        self.asm.load(Width::U8, R1, R7, 25);
+        self.asm.alu_immediate(Alu::And, R1, 0xc0);
+        self.asm.jump_if_immediate(R1, If::Equal, 0x80, group);
+        self.asm.place(global);
+        self.local(24, self.from.maps.local_ipv6());
+    }
+
+    /// The destination at `offset` is the router's own, or the frame is taken.
+    fn local(&mut self, offset: i32, addresses: BorrowedFd<'_>) {
+        self.asm.alu(Alu::Move, R2, R7);
+        self.asm.alu_immediate(Alu::Add, R2, offset);
+        self.asm.load_map(R1, addresses);
+        self.asm.call(MAP_LOOKUP);
+        self.asm.jump_if_immediate(R0, If::NotEqual, 0, self.outcomes[Outcome::Local as usize]);
+        self.asm.jump(self.outcomes[Outcome::Taken as usize]);
+    }
+
+    /// Counts the outcome, then takes or passes.
+    fn epilogue(&mut self) {
+        let count = self.asm.label();
+        for outcome in Outcome::ALL {
+            self.asm.place(self.outcomes[outcome as usize]);
+            self.asm.alu_immediate(Alu::Move, R9, outcome as i32);
+            self.asm.jump(count);
+        }
+        self.asm.place(count);
+        // The two programs of an AF_PACKET port see the same packets: one of them counts.
+        if self.from.hook != Hook::SocketFilter {
+            self.count();
+        }
+        let pass = self.asm.label();
+        self.asm.jump_if_immediate(R9, If::NotEqual, Outcome::Taken as i32, pass);
+        self.take();
+        self.asm.place(pass);
+        self.pass();
+    }
+
+    fn count(&mut self) {
+        let skip = self.asm.label();
+        self.asm.store(Width::U32, R10, KEY_ON_STACK, R9);
+        self.look_up_by_stack_key(self.from.maps.outcomes());
+        self.asm.jump_if_immediate(R0, If::Equal, 0, skip);
+        // Per-CPU memory in softirq context: no other writer, so plain adds do.
+        self.asm.load(Width::U64, R1, R0, 0);
+        self.asm.alu_immediate(Alu::Add, R1, 1);
+        self.asm.store(Width::U64, R0, 0, R1);
+        if self.is_xdp() {
+            self.asm.alu(Alu::Move, R7, R0);
+            self.asm.alu(Alu::Move, R1, R6);
+            self.asm.call(XDP_GET_BUFF_LEN);
+            self.asm.load(Width::U64, R1, R7, 8);
+            self.asm.alu(Alu::Add, R1, R0);
+            self.asm.store(Width::U64, R7, 8, R1);
+        } else {
+            self.asm.load(Width::U32, R2, R6, SKB_LEN);
+            self.asm.load(Width::U64, R1, R0, 8);
+            self.asm.alu(Alu::Add, R1, R2);
+            self.asm.store(Width::U64, R0, 8, R1);
+        }
+        self.asm.place(skip);
+    }
+
+    fn take(&mut self) {
+        match (self.from.hook, self.from.sockets) {
+            (Hook::Xdp, Some(sockets)) => {
+                self.asm.load_map(R1, sockets);
+                self.asm.load(Width::U32, R2, R6, XDP_RX_QUEUE_INDEX);
+                // The low bits of the flags are what to return when the queue has no socket.
+                self.asm.alu_immediate(Alu::Move, R3, XDP_PASS);
+                self.asm.call(REDIRECT_MAP);
+            }
+            (Hook::Xdp, None) => self.asm.alu_immediate(Alu::Move, R0, XDP_PASS),
+            (Hook::Tcx, _) => self.asm.alu_immediate(Alu::Move, R0, TCX_DROP),
+            (Hook::SocketFilter, _) => self.asm.alu_immediate(Alu::Move, R0, -1),
+        }
+        self.asm.exit();
+    }
+
+    fn pass(&mut self) {
+        let value = match self.from.hook {
+            Hook::Xdp => XDP_PASS,
+            Hook::Tcx => TCX_NEXT,
+            Hook::SocketFilter => 0,
+        };
+        self.asm.alu_immediate(Alu::Move, R0, value);
+        self.asm.exit();
+    }
+}
+
+/// A 16-bit constant as a load from the packet yields it.
+fn on_wire(value: u16) -> i32 {
+    i32::from(value.to_be())
+}

@@ -1,0 +1,89 @@
+//! The gate of an AF_PACKET port: the two programs by which Linecard and the kernel agree who
+//! takes which frame.
+//!
+//! A packet socket gets a copy; the kernel goes on with the original. So the tcx program on the
+//! port's ingress, which runs after the copy was made, drops exactly those frames that the
+//! socket's filter let in.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use crate::bpf::classifier::{Classifier, Hook};
+use crate::bpf::map::{Maps, possible_cpus};
+use crate::bpf::{Link, LocalAddresses, Outcome, OutcomeTotals, Program};
+use crate::xdp::DeadManSwitch;
+
+/// The two classifiers of one AF_PACKET port. Dropping it detaches.
+#[derive(Debug)]
+pub struct PacketGate {
+    link: Option<Link>,
+    ingress: Program,
+    filter: Program,
+    maps: Maps,
+    interface_index: u32,
+    cpus: usize,
+}
+
+impl PacketGate {
+    /// Loads both programs; nothing is attached yet.
+    ///
+    /// The port counts as alive while worker 0 is: which worker a frame is for is decided after
+    /// the filter has run.
+    ///
+    /// # Errors
+    /// The kernel's: `EPERM` without `CAP_BPF` and `CAP_NET_ADMIN`.
+    pub fn new(
+        interface_index: u32,
+        mac_address: [u8; 6],
+        packet_bytes_max: usize,
+        local: &LocalAddresses,
+        switch: &Arc<DeadManSwitch>,
+    ) -> io::Result<Self> {
+        let maps = Maps::new(local.clone(), switch.map())?;
+        maps.set_mac_address(mac_address)?;
+        let load = |hook| {
+            let packet_bytes_max = packet_bytes_max as u32;
+            Classifier { hook, maps: &maps, sockets: None, workers: 1, packet_bytes_max }.load()
+        };
+        let (ingress, filter) = (load(Hook::Tcx)?, load(Hook::SocketFilter)?);
+        Ok(Self { link: None, ingress, filter, maps, interface_index, cpus: possible_cpus()? })
+    }
+
+    /// The program for the socket's `SO_ATTACH_BPF`.
+    #[must_use]
+    pub fn filter(&self) -> BorrowedFd<'_> {
+        self.filter.fd()
+    }
+
+    /// Attaches the ingress program: the kernel leaves transit to Linecard from now on, as long as
+    /// worker 0 is alive.
+    ///
+    /// # Errors
+    /// The kernel's: tcx needs Linux 6.6.
+    pub fn attach(&mut self) -> io::Result<()> {
+        self.link = Some(self.ingress.attach(self.interface_index, 0)?);
+        Ok(())
+    }
+
+    /// Detaches the ingress program.
+    pub fn detach(&mut self) {
+        self.link = None;
+    }
+
+    /// Tells the classifiers that the interface's MAC address has changed.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_mac_address(&self, address: [u8; 6]) -> io::Result<()> {
+        self.maps.set_mac_address(address)
+    }
+
+    /// What the ingress classifier did, in the order of [`Outcome::ALL`].
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn outcomes(&self) -> io::Result<[OutcomeTotals; Outcome::ALL.len()]> {
+        self.maps.outcome_totals(self.cpus)
+    }
+}

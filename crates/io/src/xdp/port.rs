@@ -1,0 +1,134 @@
+//! A port's side in the kernel: the classifier and its attachment.
+
+use std::io;
+use std::sync::Arc;
+
+use super::{DeadManSwitch, XdpQueue};
+use crate::bpf::classifier::{Classifier, Hook};
+use crate::bpf::map::{Maps, SocketMap, possible_cpus};
+use crate::bpf::{Link, LocalAddresses, Outcome, OutcomeTotals, Program};
+
+/// `XDP_FLAGS_SKB_MODE` and `XDP_FLAGS_DRV_MODE`, linux/if_link.h.
+const FLAGS_GENERIC: u32 = 1 << 1;
+const FLAGS_NATIVE: u32 = 1 << 2;
+
+/// Where the classifier runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttachMode {
+    /// In the driver, before the kernel has made a socket buffer.
+    Native,
+    /// In the generic hook, for drivers without XDP.
+    Generic,
+}
+
+impl AttachMode {
+    /// The word that the configuration and the CLI use.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        }
+    }
+}
+
+/// The classifier of one AF_XDP port. Dropping it detaches.
+#[derive(Debug)]
+pub struct XdpPort {
+    link: Option<Link>,
+    program: Program,
+    sockets: SocketMap,
+    maps: Maps,
+    interface_index: u32,
+    cpus: usize,
+}
+
+impl XdpPort {
+    /// Loads the classifier of the interface with this index and MAC address; nothing is attached
+    /// yet. Frames larger than `packet_bytes_max` stay the kernel's.
+    ///
+    /// # Errors
+    /// The kernel's: `EPERM` without `CAP_BPF` and `CAP_NET_ADMIN`.
+    pub fn new(
+        interface_index: u32,
+        mac_address: [u8; 6],
+        queues: u32,
+        packet_bytes_max: usize,
+        local: &LocalAddresses,
+        switch: &Arc<DeadManSwitch>,
+    ) -> io::Result<Self> {
+        let maps = Maps::new(local.clone(), switch.map())?;
+        maps.set_mac_address(mac_address)?;
+        let sockets = SocketMap::new(queues)?;
+        let program = Classifier {
+            hook: Hook::Xdp,
+            maps: &maps,
+            sockets: Some(sockets.fd()),
+            workers: switch.workers() as u32,
+            packet_bytes_max: packet_bytes_max as u32,
+        }
+        .load()?;
+        let cpus = possible_cpus()?;
+        Ok(Self { link: None, program, sockets, maps, interface_index, cpus })
+    }
+
+    /// Steers receive queue `queue` of the NIC into this socket.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn register(&self, queue: u32, socket: &XdpQueue) -> io::Result<()> {
+        self.sockets.set(queue, socket.fd())
+    }
+
+    /// Attaches the classifier. Do this last: frames come from now on.
+    ///
+    /// # Errors
+    /// The kernel's: `EBUSY` when another XDP program is attached, `EOPNOTSUPP` when the driver
+    /// has no XDP, `ERANGE` when its MTU is too large for it.
+    pub fn attach(&mut self, mode: AttachMode) -> io::Result<()> {
+        let flags = match mode {
+            AttachMode::Native => FLAGS_NATIVE,
+            AttachMode::Generic => FLAGS_GENERIC,
+        };
+        self.link = Some(self.program.attach(self.interface_index, flags)?);
+        Ok(())
+    }
+
+    /// Detaches the classifier: the kernel gets every frame again.
+    pub fn detach(&mut self) {
+        self.link = None;
+    }
+
+    /// Tells the classifier that the interface's MAC address has changed.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_mac_address(&self, address: [u8; 6]) -> io::Result<()> {
+        self.maps.set_mac_address(address)
+    }
+
+    /// What the classifier did, in the order of [`Outcome::ALL`].
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn outcomes(&self) -> io::Result<[OutcomeTotals; Outcome::ALL.len()]> {
+        self.maps.outcome_totals(self.cpus)
+    }
+
+    /// Asks the classifier what it would do with `frame`, without sending it anywhere
+    /// (`BPF_PROG_TEST_RUN`); for tests.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn classify(&self, frame: &[u8]) -> io::Result<Outcome> {
+        let before = self.outcomes()?;
+        self.program.test_run(frame)?;
+        let after = self.outcomes()?;
+        Outcome::ALL
+            .into_iter()
+            .zip(before.iter().zip(&after))
+            .find(|(_, (before, after))| after.packets > before.packets)
+            .map(|(outcome, _)| outcome)
+            .ok_or_else(|| io::Error::other("the classifier counted no outcome"))
+    }
+}

@@ -1,0 +1,225 @@
+//! One AF_XDP socket as a port's queue.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use super::socket::{
+    BIND_COPY, BIND_NEED_WAKEUP, BIND_SHARED_UMEM, BIND_ZERO_COPY, Descriptor, Rings, Socket,
+};
+use crate::{Frame, KernelCounters, PacketMemory, PortQueue};
+
+/// After a queue's last owner died the kernel needs 0.1–0.2 s before it can be bound again.
+const REBIND_PATIENCE: Duration = Duration::from_secs(3);
+/// Packets that one transmit system call takes: a batch.
+const TRANSMIT_BUDGET_PACKETS: u32 = 256;
+/// Transmit system calls in one flush, so that a stuck device cannot hold the worker.
+const WAKEUPS_PER_FLUSH_MAX: usize = 16;
+
+/// Whether the driver writes straight into packet memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ZeroCopy {
+    /// Where the driver can.
+    #[default]
+    Auto,
+    /// Or not at all.
+    On,
+    /// Never.
+    Off,
+}
+
+/// How a queue is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueOptions {
+    /// The kernel's index of the interface.
+    pub interface_index: u32,
+    /// Receive queue of the NIC, from 0.
+    pub queue: u32,
+    /// Entries of each ring, a power of two.
+    pub ring_entries: u32,
+    /// Zero-copy or not.
+    pub zero_copy: ZeroCopy,
+}
+
+/// The UMEM that the queues of one worker share: known by its first socket.
+///
+/// Zero-copy is a property of the UMEM: the first queue decides it for all.
+#[derive(Debug, Default)]
+pub struct SharedUmem {
+    first: Option<OwnedFd>,
+}
+
+/// A socket with its rings. Frames of one packet memory only may pass through it.
+#[derive(Debug)]
+pub struct XdpQueue {
+    // Before `socket`: the rings are unmapped, then the socket is closed.
+    rings: Rings,
+    socket: Socket,
+    outstanding: u32,
+    sent: u64,
+}
+
+impl XdpQueue {
+    /// Opens a socket on a queue of an interface, with `memory` as its UMEM.
+    ///
+    /// Waits up to three seconds for a queue whose last owner has just died.
+    ///
+    /// # Errors
+    /// The kernel's: `EPERM` without `CAP_NET_RAW`, `EBUSY` while another program has the queue,
+    /// `EOPNOTSUPP` when zero-copy is asked for and the driver has none.
+    pub fn open(
+        memory: &mut PacketMemory,
+        umem: &mut SharedUmem,
+        options: QueueOptions,
+    ) -> io::Result<Self> {
+        let deadline = Instant::now() + REBIND_PATIENCE;
+        let (socket, rings) = loop {
+            match bind(memory, umem, options) {
+                Err(error)
+                    if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < deadline =>
+                {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                result => break result?,
+            }
+        };
+        socket.set_transmit_budget(TRANSMIT_BUDGET_PACKETS);
+        if umem.first.is_none() {
+            umem.first = Some(socket.fd().try_clone_to_owned()?);
+        }
+        let mut queue = Self { rings, socket, outstanding: 0, sent: 0 };
+        queue.fill(memory, options.ring_entries as usize);
+        Ok(queue)
+    }
+
+    /// The socket, to be put into the port's map.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.fd()
+    }
+
+    /// Gives the kernel up to `frames_max` frames to receive into.
+    fn fill(&mut self, memory: &mut PacketMemory, frames_max: usize) {
+        let room = self.rings.fill.room(frames_max).min(frames_max);
+        for _ in 0..room {
+            let Some(address) = memory.lend() else { break };
+            self.rings.fill.push(address);
+        }
+        self.rings.fill.publish();
+    }
+
+    /// Takes back frames that were sent.
+    fn complete(&mut self, memory: &mut PacketMemory) {
+        if self.outstanding == 0 {
+            return;
+        }
+        let completed = self.rings.completion.available(self.outstanding as usize);
+        for _ in 0..completed {
+            memory.give_back(self.rings.completion.pop());
+        }
+        self.rings.completion.release();
+        self.outstanding -= completed as u32;
+        self.sent += completed as u64;
+    }
+}
+
+fn bind(
+    memory: &PacketMemory,
+    umem: &SharedUmem,
+    options: QueueOptions,
+) -> io::Result<(Socket, Rings)> {
+    let socket = Socket::new()?;
+    if umem.first.is_none() {
+        socket.register(memory)?;
+    }
+    let rings = socket.make_rings(options.ring_entries)?;
+    let (index, queue) = (options.interface_index, options.queue);
+    if let Some(first) = &umem.first {
+        socket.bind(index, queue, BIND_SHARED_UMEM, Some(first.as_fd()))?;
+    } else {
+        // Without either flag the kernel takes zero-copy where the driver has it.
+        let mode = match options.zero_copy {
+            ZeroCopy::Auto => 0,
+            ZeroCopy::On => BIND_ZERO_COPY,
+            ZeroCopy::Off => BIND_COPY,
+        };
+        socket.bind(index, queue, BIND_NEED_WAKEUP | mode, None)?;
+    }
+    Ok((socket, rings))
+}
+
+impl PortQueue for XdpQueue {
+    fn receive(
+        &mut self,
+        memory: &mut PacketMemory,
+        frames: &mut Vec<Frame>,
+        frames_max: usize,
+    ) -> usize {
+        let count = self.rings.rx.available(frames_max).min(frames_max);
+        let mut received = 0;
+        for _ in 0..count {
+            let descriptor = self.rings.rx.pop();
+            // No kernel hands out a descriptor outside the UMEM; if one did, the chunk is lost.
+            if let Some(frame) = memory.received(descriptor.address, descriptor.length) {
+                frames.push(frame);
+                received += 1;
+            }
+        }
+        self.rings.rx.release();
+        // Refill also when nothing came: frames may have been short the last time.
+        self.fill(memory, frames_max);
+        if self.rings.fill.needs_wakeup() {
+            self.socket.wake_receive();
+        }
+        received
+    }
+
+    fn transmit(&mut self, memory: &mut PacketMemory, frames: &mut Vec<Frame>) -> usize {
+        if self.rings.tx.room(frames.len()) < frames.len() {
+            self.flush(memory);
+        }
+        // The completion ring is as long as this one: what is outstanding must fit there.
+        let count = self.rings.tx.room(frames.len()).min(frames.len());
+        for frame in frames.drain(..count) {
+            let (address, length) = memory.surrender(frame);
+            self.rings.tx.push(Descriptor { address, length, options: 0 });
+        }
+        self.rings.tx.publish();
+        self.outstanding += count as u32;
+        count
+    }
+
+    fn flush(&mut self, memory: &mut PacketMemory) {
+        let mut before = self.rings.tx.unconsumed();
+        for _ in 0..WAKEUPS_PER_FLUSH_MAX {
+            if before == 0 || !self.rings.tx.needs_wakeup() {
+                break;
+            }
+            // EAGAIN, ENOBUFS, EBUSY: try again when something has moved; ENETDOWN: the frames stay
+            // queued until the interface is up again.
+            let _ = self.socket.wake_transmit();
+            self.complete(memory);
+            let after = self.rings.tx.unconsumed();
+            if after == before {
+                break;
+            }
+            before = after;
+        }
+        self.complete(memory);
+    }
+
+    fn queued(&self) -> usize {
+        self.outstanding as usize
+    }
+
+    fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    fn readable(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.socket.fd())
+    }
+
+    fn kernel_counters(&self) -> KernelCounters {
+        self.socket.kernel_counters()
+    }
+}
