@@ -181,7 +181,8 @@ mod tests {
         assert_eq!((segment.source_port(), segment.destination_port()), (80, 0xc000));
         assert_eq!(segment.sequence_number(), 0x0102_0304);
         assert_eq!(segment.flags(), Flags::SYN | Flags::ACK);
-        assert!(segment.flags().contains(Flags::SYN) && !segment.flags().contains(Flags::RST));
+        assert!(segment.flags().contains(Flags::SYN | Flags::ACK));
+        assert!(!segment.flags().contains(Flags::SYN | Flags::RST));
         assert_eq!((segment.header_length(), segment.payload()), (24, &[0xaa][..]));
         assert_eq!(segment.maximum_segment_size(), Some(1460));
     }

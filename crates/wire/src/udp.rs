@@ -85,4 +85,12 @@ mod tests {
         assert_eq!(Datagram::new(&bytes), Err(Malformed::Truncated));
         assert_eq!(Datagram::new(&bytes[..7]), Err(Malformed::Truncated));
     }
+
+    #[test]
+    fn an_absent_checksum_is_not_a_right_one() {
+        // These words sum up to 0xffff with the checksum field at zero.
+        let bytes = [0xff, 0xf7, 0, 0, 0, 8, 0, 0];
+        assert!(crate::checksum::verify(&bytes));
+        assert!(!Datagram::new(&bytes).unwrap().verify_checksum(Sum::new()));
+    }
 }
