@@ -17,7 +17,7 @@ const CHUNK_BYTES_MIN: usize = 2048;
 /// An aligned chunk may not exceed a page (net/xdp/xdp_umem.c).
 const CHUNK_BYTES_MAX: usize = 4096;
 /// `XDP_PACKET_HEADROOM`: what the kernel keeps free in front of each packet it writes.
-const HEADROOM_BYTES: usize = 256;
+pub(crate) const HEADROOM_BYTES: usize = 256;
 
 /// How much packet memory a worker gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

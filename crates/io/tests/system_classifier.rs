@@ -1,0 +1,162 @@
+//! The classifier as the kernel runs it: each kind of frame, and what becomes of it.
+//!
+//! Needs root, or `CAP_BPF` and `CAP_NET_ADMIN`: the kernel itself runs the program on each frame
+//! (`BPF_PROG_TEST_RUN`). Nothing is sent anywhere.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use linecard_io::xdp::DeadManSwitch;
+use linecard_io::{LocalAddresses, Outcome, XdpPort};
+use linecard_wire::MacAddress;
+use linecard_wire::builder::{Arp, Extension, Ipv4, Ipv6, PacketBuilder, Udp};
+use linecard_wire::ethernet::EtherType;
+use linecard_wire::vlan::{Tag, Tci};
+
+const PORT: MacAddress = MacAddress::new([2, 0, 0, 0, 0, 1]);
+const PEER: MacAddress = MacAddress::new([2, 0, 0, 0, 0, 2]);
+const REMEDY: &str = "run as root, or with CAP_BPF and CAP_NET_ADMIN";
+
+const CUSTOMER: Tag = Tag { tpid: EtherType::VLAN, tci: Tci(100) };
+const SERVICE: Tag = Tag { tpid: EtherType::SERVICE_VLAN, tci: Tci(7) };
+
+fn to_port() -> PacketBuilder {
+    PacketBuilder::new().ethernet(PORT, PEER)
+}
+
+fn tagged(tags: &[Tag]) -> PacketBuilder {
+    tags.iter().fold(to_port(), |packet, &tag| packet.vlan(tag))
+}
+
+fn ipv4(destination: &str) -> Ipv4 {
+    Ipv4::new([192, 0, 2, 9].into(), destination.parse().expect("address"))
+}
+
+fn ipv6(destination: &str) -> Ipv6 {
+    Ipv6::new("2001:db8::9".parse().expect("address"), destination.parse().expect("address"))
+}
+
+fn udp(builder: PacketBuilder) -> Vec<u8> {
+    builder.udp(Udp::new(4000, 4001)).payload(&[0; 18]).build()
+}
+
+type Fixture = (&'static str, Vec<u8>, Outcome);
+
+/// What arrives on the link layer, and what the classifier does with it.
+fn link_layer_fixtures() -> Vec<Fixture> {
+    let transit4 = || ipv4("198.51.100.1");
+    let transit6 = || ipv6("2001:db8:1::1");
+    let to = |mac: [u8; 6]| PacketBuilder::new().ethernet(MacAddress::new(mac), PEER);
+    let arp = Arp::request(PEER, [192, 0, 2, 9].into(), [192, 0, 2, 1].into());
+    let three = [SERVICE, CUSTOMER, CUSTOMER];
+    let group = [1, 0, 0x5e, 0, 0, 5];
+    vec![
+        ("IPv4 transit", udp(to_port().ipv4(transit4())), Outcome::Taken),
+        ("IPv6 transit", udp(to_port().ipv6(transit6())), Outcome::Taken),
+        ("one tag", udp(tagged(&[CUSTOMER]).ipv4(transit4())), Outcome::Taken),
+        ("two tags", udp(tagged(&[SERVICE, CUSTOMER]).ipv6(transit6())), Outcome::Taken),
+        ("tag, own", udp(tagged(&[CUSTOMER]).ipv4(ipv4("192.0.2.1"))), Outcome::Local),
+        ("three tags", udp(tagged(&three).ipv4(transit4())), Outcome::NotIp),
+        ("ARP", to_port().arp(arp).build(), Outcome::NotIp),
+        ("broadcast", udp(to([0xff; 6]).ipv4(ipv4("255.255.255.255"))), Outcome::Multicast),
+        ("multicast", udp(to(group).ipv4(ipv4("224.0.0.5"))), Outcome::Multicast),
+        ("other host", udp(to([2, 0, 0, 0, 0, 3]).ipv4(transit4())), Outcome::OtherHost),
+    ]
+}
+
+/// What arrives in IPv4.
+fn ipv4_fixtures() -> Vec<Fixture> {
+    let packet = |header: Ipv4| udp(to_port().ipv4(header));
+    let transit = || ipv4("198.51.100.1");
+    let options = vec![148, 4, 0, 0];
+    vec![
+        ("own address", packet(ipv4("192.0.2.1")), Outcome::Local),
+        ("multicast to own MAC", packet(ipv4("224.0.0.5")), Outcome::Multicast),
+        ("TTL 2", packet(Ipv4 { ttl: 2, ..transit() }), Outcome::Taken),
+        ("TTL 1", packet(Ipv4 { ttl: 1, ..transit() }), Outcome::TtlExpired),
+        ("TTL 0", packet(Ipv4 { ttl: 0, ..transit() }), Outcome::TtlExpired),
+        ("options", packet(Ipv4 { options, ..transit() }), Outcome::Ipv4Options),
+        ("cut short", packet(transit())[..30].to_vec(), Outcome::Taken),
+        ("version 5", packet(Ipv4 { version: Some(5), ..transit() }), Outcome::Taken),
+        ("IHL 4", packet(Ipv4 { ihl: Some(4), ..transit() }), Outcome::Taken),
+        (
+            "larger than a frame",
+            to_port().ipv4(transit()).udp(Udp::new(1, 2)).payload(&[0; 1800]).build(),
+            Outcome::Oversized,
+        ),
+    ]
+}
+
+/// What arrives in IPv6.
+fn ipv6_fixtures() -> Vec<Fixture> {
+    let packet = |header: Ipv6| udp(to_port().ipv6(header));
+    let transit = || ipv6("2001:db8:1::1");
+    let hop_by_hop = Extension::hop_by_hop(&[1, 4, 0, 0, 0, 0]);
+    vec![
+        ("own address", packet(ipv6("2001:db8::1")), Outcome::Local),
+        ("multicast to own MAC", packet(ipv6("ff02::5")), Outcome::Multicast),
+        ("link-local", packet(ipv6("fe80::1")), Outcome::Multicast),
+        ("the end of fe80::/10", packet(ipv6("febf::1")), Outcome::Multicast),
+        ("behind fe80::/10", packet(ipv6("fec0::1")), Outcome::Taken),
+        ("hop limit 1", packet(Ipv6 { hop_limit: 1, ..transit() }), Outcome::TtlExpired),
+        ("hop limit 2", packet(Ipv6 { hop_limit: 2, ..transit() }), Outcome::Taken),
+        (
+            "hop-by-hop header",
+            udp(to_port().ipv6(transit()).extension(hop_by_hop)),
+            Outcome::Ipv6HopByHop,
+        ),
+        ("cut short", packet(transit())[..50].to_vec(), Outcome::Taken),
+    ]
+}
+
+fn fixtures() -> Vec<Fixture> {
+    [link_layer_fixtures(), ipv4_fixtures(), ipv6_fixtures()].concat()
+}
+
+fn port() -> (XdpPort, LocalAddresses, Arc<DeadManSwitch>) {
+    let local = LocalAddresses::new().expect(REMEDY);
+    for address in ["192.0.2.1", "2001:db8::1"] {
+        let address: IpAddr = address.parse().expect("address");
+        local.insert(address).expect("insert");
+    }
+    let switch = DeadManSwitch::new(1).expect(REMEDY);
+    // Loopback's index: the port is never attached.
+    let port = XdpPort::new(1, PORT.octets(), 1, 1792, &local, &switch).expect(REMEDY);
+    (port, local, switch)
+}
+
+#[test]
+fn each_kind_of_frame_goes_where_it_belongs() {
+    let (port, _local, switch) = port();
+    let _armed = switch.arm(0).expect("arm");
+    for (description, frame, expected) in fixtures() {
+        let outcome = port.classify(&frame).expect("the kernel runs the classifier");
+        assert_eq!(outcome, expected, "{description}");
+    }
+}
+
+#[test]
+fn every_frame_is_the_kernel_s_while_no_worker_is_alive() {
+    let (port, _local, switch) = port();
+    for (description, frame, _) in fixtures() {
+        let outcome = port.classify(&frame).expect("the kernel runs the classifier");
+        assert_eq!(outcome, Outcome::Standby, "{description}");
+    }
+    let armed = switch.arm(0).expect("arm");
+    let (_, transit, expected) = fixtures().swap_remove(0);
+    assert_eq!(port.classify(&transit).expect("run"), expected);
+    drop(armed);
+    assert_eq!(port.classify(&transit).expect("run"), Outcome::Standby);
+}
+
+#[test]
+fn an_address_that_is_removed_is_transit_again() {
+    let (port, local, switch) = port();
+    let _armed = switch.arm(0).expect("arm");
+    let frame = udp(to_port().ipv4(ipv4("192.0.2.1")));
+    let own: IpAddr = [192, 0, 2, 1].into();
+    assert_eq!(port.classify(&frame).expect("run"), Outcome::Local);
+    assert!(local.remove(own).expect("remove"), "it was there");
+    assert_eq!(port.classify(&frame).expect("run"), Outcome::Taken);
+    assert!(!local.remove(own).expect("remove"), "it is gone");
+}
