@@ -49,5 +49,11 @@ fuzz_target!(|bytes: &[u8]| {
     }
     // Setters look at lengths themselves: a packet that no view accepts must not make them panic.
     let mut refused = bytes.to_vec();
-    black_box((ipv4::fill_checksum(&mut refused), ipv4::decrement_ttl(&mut refused)));
+    let edits = [
+        ipv4::fill_checksum(&mut refused),
+        ipv4::decrement_ttl(&mut refused).map(drop),
+        ipv4::set_ttl(&mut refused, 1),
+        ipv4::set_dscp(&mut refused, 1),
+    ];
+    assert!(bytes.len() >= ipv4::HEADER_LENGTH_MIN || edits.iter().all(Result::is_err));
 });

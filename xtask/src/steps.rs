@@ -213,43 +213,33 @@ enum Tests {
     System,
 }
 
-const SYSTEM_FILTER: &str = "kind(test) & (binary(/^system_/) | package(linecard-lab))";
-
+/// Runs tests with nextest where it is installed, else with `cargo test`; both count the same.
 fn tests(context: &Context, which: Tests) -> Result<Outcome> {
-    if context.run(context.cargo(&["nextest", "--version"]))?.success {
-        return with_nextest(context, which);
+    let names = integration_tests(context, which)?;
+    if which == Tests::System && names.is_empty() {
+        return Ok(Outcome::of(false, "there is no system test\n".to_owned()));
     }
-    with_cargo_test(context, which)
-}
-
-fn with_nextest(context: &Context, which: Tests) -> Result<Outcome> {
-    let mut command = context.cargo(&["nextest", "run", "--workspace", "--no-fail-fast"]);
-    // A test marked as ignored is a test that nobody watches, so it is run all the same.
-    command.args(["--run-ignored=all", "--no-tests=pass", "--status-level=fail"]);
-    command.args(["--final-status-level=fail", "--failure-output=final"]);
-    match which {
-        Tests::Unit => command.args(["-E", &format!("not ({SYSTEM_FILTER})")]),
-        // One at a time: these measure loss and rates, and the cores are few.
-        Tests::System => command.args(["--test-threads=1", "-E", SYSTEM_FILTER]),
+    let nextest = context.run(context.cargo(&["nextest", "--version"]))?.success;
+    let mut command = if nextest {
+        context.cargo(&["nextest", "run", "--status-level=fail", "--final-status-level=fail"])
+    } else {
+        context.cargo(&["test"])
     };
-    let ran = context.run(command)?;
-    Ok(Outcome::of_tests(ran.success, tally::of_nextest(&ran.output), ran.output))
-}
-
-fn with_cargo_test(context: &Context, which: Tests) -> Result<Outcome> {
-    let mut command = context.cargo(&["test", "--workspace", "--no-fail-fast"]);
+    command.args(["--workspace", "--no-fail-fast"]);
     if which == Tests::Unit {
         command.args(["--lib", "--bins"]);
     }
-    for name in integration_tests(context, which)? {
-        command.arg(format!("--test={name}"));
-    }
+    command.args(names.iter().map(|name| format!("--test={name}")));
+    // System tests run one at a time: they measure loss and rates, and the cores are few. The two
+    // runners take this option on different sides of the dashes.
+    let one_at_a_time = (which == Tests::System).then_some("--test-threads=1");
+    command.args(one_at_a_time.filter(|_| nextest));
+    // A test marked as ignored is a test that nobody watches, so it is run all the same.
     command.args(["--", "--include-ignored"]);
-    if which == Tests::System {
-        command.arg("--test-threads=1");
-    }
+    command.args(one_at_a_time.filter(|_| !nextest));
     let ran = context.run(command)?;
-    Ok(Outcome::of_tests(ran.success, tally::of_cargo_test(&ran.output), ran.output))
+    let count = if nextest { tally::of_nextest } else { tally::of_cargo_test };
+    Ok(Outcome::of_tests(ran.success, count(&ran.output), ran.output))
 }
 
 /// The names of the integration tests of one sort.
