@@ -1,1 +1,20 @@
-//! Placeholder.
+//! The worker: a thread that owns its queues and its packet memory, takes batches from its ports,
+//! and carries each through the services to its end.
+//!
+//! | module | |
+//! |---|---|
+//! | [`worker`] | one round over all ports; the order of the services is the order of the code |
+//! | [`egress`] | where each packet of a batch ends: sent, punted, dropped |
+//! | [`punt`] | what goes to the kernel, and how fast |
+//! | [`idle`] | the loop around the rounds: busy while there is work, asleep while there is none |
+//!
+//! A worker takes no lock and shares nothing that it writes; time is an argument of a round.
+
+mod egress;
+mod idle;
+mod punt;
+mod worker;
+
+pub use idle::IdlePolicy;
+pub use punt::{PuntLimit, PuntSink};
+pub use worker::{Worker, WorkerConfig, WorkerPort};

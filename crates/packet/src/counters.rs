@@ -11,8 +11,8 @@
 //! * **in total:** received = sent + queued + Σ dropped(reason) + Σ punted(reason). `sent` and
 //!   `queued` are counted at the port a packet leaves by.
 //!
-//! `transmit_invalid` is the one reason counted at the outgoing port: the kernel refuses the
-//! descriptor long after the worker knew where the packet came from.
+//! `transmit_invalid` and `shutdown` are counted at the outgoing port: they befall packets in a
+//! transmit queue, when the worker no longer knows where they came from.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -32,7 +32,8 @@ const QUEUED_PACKETS: usize = 6;
 const RING_FULL: usize = 7;
 const RX_INVALID: usize = 8;
 const TX_INVALID: usize = 9;
-const DROPPED: usize = 10;
+const ABANDONED: usize = 10;
+const DROPPED: usize = 11;
 const PUNTED: usize = DROPPED + DropReason::COUNT;
 const CELLS: usize = PUNTED + PuntReason::COUNT;
 
@@ -99,6 +100,13 @@ impl PortCounters {
     #[inline]
     pub fn punted(&mut self, reason: PuntReason, packets: u64) {
         self.add(PUNTED + reason.index(), packets);
+    }
+
+    /// Packets in this port's transmit queues were given up when the worker stopped. From now on
+    /// they are not queued any more.
+    pub fn abandoned(&mut self, packets: u64) {
+        self.add(ABANDONED, packets);
+        self.set(QUEUED_PACKETS, 0);
     }
 
     /// How many packets wait in this port's transmit queues now.
@@ -217,13 +225,14 @@ impl CountersReader {
 fn totals(port: &PortCells) -> PortTotals {
     let cell = |index: usize| port.0[index].load(Ordering::Relaxed);
     let (ring_full, rx_invalid, tx_invalid) = (cell(RING_FULL), cell(RX_INVALID), cell(TX_INVALID));
-    let queued = cell(QUEUED_PACKETS);
+    let (queued, abandoned) = (cell(QUEUED_PACKETS), cell(ABANDONED));
+    let not_sent = queued + abandoned + tx_invalid;
     let mut totals = PortTotals {
         received_packets: cell(RECEIVED_PACKETS) + ring_full + rx_invalid,
         received_bytes: cell(RECEIVED_BYTES),
         forwarded_packets: cell(FORWARDED_PACKETS),
         forwarded_bytes: cell(FORWARDED_BYTES),
-        sent_packets: cell(TRANSMITTED_PACKETS).saturating_sub(queued + tx_invalid),
+        sent_packets: cell(TRANSMITTED_PACKETS).saturating_sub(not_sent),
         transmitted_bytes: cell(TRANSMITTED_BYTES),
         queued_packets: queued,
         ..PortTotals::default()
@@ -237,6 +246,7 @@ fn totals(port: &PortCells) -> PortTotals {
     totals.dropped_packets[DropReason::ReceiveRingFull] += ring_full;
     totals.dropped_packets[DropReason::ReceiveInvalid] += rx_invalid;
     totals.dropped_packets[DropReason::TransmitInvalid] += tx_invalid;
+    totals.dropped_packets[DropReason::Shutdown] += abandoned;
     totals
 }
 
@@ -278,7 +288,18 @@ mod tests {
         let read = counters.reader().read();
         assert_eq!(read[0].received_packets, 16);
         assert_eq!((read[1].sent_packets, read[1].queued_packets), (4, 4));
-        assert_eq!((read[0].balance(), read[1].balance()), (0, 0));
+        assert_balanced(read);
+
+        counters.port(PortId(1)).abandoned(4);
+        counters.commit();
+        let read = counters.reader().read();
+        assert_eq!((read[1].sent_packets, read[1].queued_packets), (4, 0));
+        assert_eq!(read[1].dropped_packets[DropReason::Shutdown], 4);
+        assert_balanced(read);
+    }
+
+    fn assert_balanced(read: Vec<PortTotals>) {
+        assert!(read.iter().all(|port| port.balance() == 0), "{read:?}");
         let all: PortTotals = read.into_iter().sum();
         assert_eq!(all.total_balance(), 0);
     }

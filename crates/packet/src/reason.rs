@@ -97,7 +97,7 @@ reasons! {
         ReceiveInvalid = "receive_invalid",
         /// The kernel refused the transmit descriptor.
         TransmitInvalid = "transmit_invalid",
-        /// The worker stopped while it held the packet.
+        /// The worker stopped while the packet was in a transmit queue.
         Shutdown = "shutdown",
     }
 }

@@ -27,7 +27,8 @@ pub struct PortTotals {
     pub queued_packets: u64,
     /// Bytes that this port's transmit queues took, whether they have left yet or not.
     pub transmitted_bytes: u64,
-    /// Of the packets that came in here, those dropped (`transmit_invalid`: at the outgoing port).
+    /// Of the packets that came in here, those dropped (`transmit_invalid`,
+    /// `shutdown`: of those that should have left here).
     pub dropped_packets: ReasonCounts<DropReason>,
     /// Of the packets that came in here, those handed to the kernel.
     pub punted_packets: ReasonCounts<PuntReason>,
@@ -38,8 +39,9 @@ impl PortTotals {
     /// forwarded − Σ dropped − Σ punted. 0, always.
     #[must_use]
     pub fn balance(&self) -> i64 {
-        let dropped =
-            self.dropped_packets.sum() - self.dropped_packets[DropReason::TransmitInvalid];
+        let outgoing = self.dropped_packets[DropReason::TransmitInvalid]
+            + self.dropped_packets[DropReason::Shutdown];
+        let dropped = self.dropped_packets.sum() - outgoing;
         let accounted = self.forwarded_packets + dropped + self.punted_packets.sum();
         self.received_packets as i64 - accounted as i64
     }

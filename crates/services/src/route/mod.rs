@@ -1,9 +1,19 @@
 //! **route**: where a packet goes next. Longest-prefix match, next-hop groups, adjacencies, and
 //! the rewrite of the packet on its way out.
 
-pub mod table;
+mod config;
+mod rewrite;
+mod stage;
+mod stats;
+mod table;
+pub mod twin;
+mod update;
 
-pub use table::{
-    Adjacency, Interface, Member, NextHop, NextHopGroupId, NextHopId, RouteTables, RouteUpdate,
-    Special,
+pub use config::RouteCapacities;
+pub use rewrite::rewrite;
+pub use stage::{RouteScratch, process};
+pub use stats::{RouteStats, RouteStatsReader};
+pub use table::{RouteTables, TAGS_MAX};
+pub use update::{
+    Adjacency, Interface, Member, NextHop, NextHopGroupId, NextHopId, RouteUpdate, Special,
 };

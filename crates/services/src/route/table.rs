@@ -1,4 +1,4 @@
-//! The tables of the route service, and the updates by which they change.
+//! The tables of the route service, as workers read them.
 //!
 //! A lookup goes: destination → (FIB) → next-hop group → (flow hash) → next hop → adjacency →
 //! link-layer rewrite. Routes share groups, groups share next hops, and next hops share
@@ -8,112 +8,334 @@
 //! exact-match table of the interface's neighbours. (Installing each neighbour as a host route
 //! instead would be one lookup less, but wrong where a longer or better route covers the
 //! neighbour's address on another interface.)
+//!
+//! Everything but the FIB and the neighbour tables is an array indexed by the number that the
+//! control side gives out. An adjacency names its interface instead of holding a ready-made
+//! header: interfaces are few and stay in cache, and when one changes nothing else must.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use linecard_packet::{AdjacencyId, InterfaceId, PortId};
+use linecard_packet::{AdjacencyId, InterfaceId, Layer3, Metadata, PortId};
+use linecard_tables::exact::{ExactTable, NO_ENTRY};
+use linecard_tables::lpm::{Lpm, LpmImplementation};
+use linecard_tables::next_hop::NextHopGroups;
+use linecard_tables::publication::Absorb;
 use linecard_wire::MacAddress;
 
-/// Names a next-hop group; 0 is never given out: in the FIB it means "no route".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NextHopGroupId(pub u32);
+use super::{Adjacency, Interface, Member, NextHop, NextHopGroupId, RouteCapacities, RouteUpdate};
 
-/// Names a next hop, from 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NextHopId(pub u32);
+/// VLAN tags of an interface at the most.
+pub const TAGS_MAX: usize = 2;
 
-/// A layer-3 interface: the untagged side of a port or one of its VLANs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Interface {
-    /// The port that carries it.
-    pub port: PortId,
-    /// Tags on the wire, outermost first, as (tag protocol identifier, VLAN identifier).
-    pub vlans: Vec<(u16, u16)>,
-    /// Its MAC address: destination of frames for the router, source of frames it sends.
-    pub mac_address: MacAddress,
-    /// Largest network-layer packet in bytes.
-    pub mtu_bytes: u32,
-    /// Administratively up and present.
-    pub up: bool,
-    /// The router forwards IPv4 packets that arrive here (`net.ipv4.conf.*.forwarding`).
-    pub forwarding_ipv4: bool,
-    /// The router forwards IPv6 packets that arrive here (`net.ipv6.conf.*.forwarding`).
-    pub forwarding_ipv6: bool,
-}
-
-/// A neighbour on an interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Adjacency {
-    /// The interface on which the neighbour lives.
-    pub interface: InterfaceId,
-    /// Its network-layer address.
-    pub address: IpAddr,
-    /// Its link-layer address; `None` while the kernel has not resolved it (packets are punted,
-    /// which makes the kernel ask).
-    pub mac_address: Option<MacAddress>,
-}
-
-/// What is done with packets that no neighbour gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Special {
-    /// The router's own address: punt.
-    Local,
-    /// Route type blackhole: drop.
-    Blackhole,
-    /// Route type unreachable, prohibit or throw: punt, the kernel answers.
-    Reject,
-    /// Leaves by an interface that Linecard does not serve: punt.
-    NotServed,
-}
-
-/// One way onward.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum NextHop {
-    /// To a gateway.
-    Gateway(AdjacencyId),
-    /// To the destination itself, a neighbour on this interface.
-    Connected(InterfaceId),
-    /// No neighbour.
-    Special(Special),
-}
-
-/// One member of a next-hop group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Member {
-    /// The next hop.
-    pub next_hop: NextHopId,
-    /// Share of the flows, relative to the other members; from 1.
-    pub weight: u32,
-}
-
-/// One change of the tables. The control side writes them in an order in which each is complete:
-/// what an update refers to was set by an earlier one, and is removed by a later one only.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RouteUpdate {
-    /// Adds or replaces an interface.
-    SetInterface(InterfaceId, Interface),
-    /// Removes an interface.
-    RemoveInterface(InterfaceId),
-    /// Adds or replaces an adjacency; it can be found by (interface, address) from now on.
-    SetAdjacency(AdjacencyId, Adjacency),
-    /// Removes an adjacency.
-    RemoveAdjacency(AdjacencyId),
-    /// Adds or replaces a next hop.
-    SetNextHop(NextHopId, NextHop),
-    /// Removes a next hop.
-    RemoveNextHop(NextHopId),
-    /// Adds a group or changes its members; flows of members that stay do not move (resilient
-    /// hashing, RFC 2992 names the problem).
-    SetGroup(NextHopGroupId, Vec<Member>),
-    /// Removes a group.
-    RemoveGroup(NextHopGroupId),
-    /// Adds a route or changes its group.
-    SetRoute(IpNet, NextHopGroupId),
-    /// Removes a route.
-    RemoveRoute(IpNet),
-}
-
-/// All tables that the route stage reads.
+/// All tables that the route stage reads, and the one place where updates change them.
 #[derive(Debug)]
-pub struct RouteTables;
+pub struct RouteTables {
+    capacities: RouteCapacities,
+    pub(super) routes_ipv4: Lpm<u32>,
+    pub(super) routes_ipv6: Lpm<u128>,
+    pub(super) groups: NextHopGroups,
+    next_hops: Vec<Option<NextHop>>,
+    adjacencies: Vec<Option<AdjacencyEntry>>,
+    pub(super) neighbours_ipv4: ExactTable<u32>,
+    pub(super) neighbours_ipv6: ExactTable<u128>,
+    interfaces: Vec<Option<InterfaceEntry>>,
+    by_tags: hashbrown::HashMap<InterfaceKey, InterfaceId>,
+    refused_updates: u64,
+}
+
+/// An adjacency as the packet path reads it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AdjacencyEntry {
+    pub(super) interface: InterfaceId,
+    pub(super) mac_address: Option<MacAddress>,
+    address: IpAddr,
+}
+
+/// An interface as the packet path reads it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct InterfaceEntry {
+    pub(super) port: PortId,
+    pub(super) mac_address: MacAddress,
+    pub(super) mtu_bytes: u32,
+    pub(super) up: bool,
+    forwarding_ipv4: bool,
+    forwarding_ipv6: bool,
+    tags: [u8; TAGS_MAX * 4],
+    tags_length: u8,
+    key: InterfaceKey,
+}
+
+impl InterfaceEntry {
+    /// `None` when the interface has more tags than [`TAGS_MAX`].
+    fn new(interface: &Interface) -> Option<Self> {
+        let mut tags = [0; TAGS_MAX * 4];
+        if interface.vlans.len() > TAGS_MAX {
+            return None;
+        }
+        for (bytes, (tpid, vlan_id)) in tags.chunks_exact_mut(4).zip(&interface.vlans) {
+            bytes[..2].copy_from_slice(&tpid.to_be_bytes());
+            // 802.1p: a tag that is put on has priority 0, as a Linux VLAN device without an
+            // egress-qos-map gives it.
+            bytes[2..].copy_from_slice(&(vlan_id & 0x0fff).to_be_bytes());
+        }
+        Some(Self {
+            port: interface.port,
+            mac_address: interface.mac_address,
+            mtu_bytes: interface.mtu_bytes,
+            up: interface.up,
+            forwarding_ipv4: interface.forwarding_ipv4,
+            forwarding_ipv6: interface.forwarding_ipv6,
+            tags,
+            tags_length: interface.vlans.len() as u8 * 4,
+            key: InterfaceKey::new(interface.port, interface.vlans.iter().copied()),
+        })
+    }
+
+    /// The tags that a frame carries here, as bytes.
+    pub(super) fn tags(&self) -> &[u8] {
+        &self.tags[..usize::from(self.tags_length)]
+    }
+
+    pub(super) fn forwards(&self, layer3: Layer3) -> bool {
+        match layer3 {
+            Layer3::Ipv4 => self.forwarding_ipv4,
+            Layer3::Ipv6 => self.forwarding_ipv6,
+            Layer3::Other => false,
+        }
+    }
+}
+
+/// Port and tags in one number: what an incoming frame is matched on. Priority bits are left out,
+/// and a tag of VLAN 0 counts as none (802.1Q clause 9.6: it says a priority only).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct InterfaceKey(u64);
+
+impl InterfaceKey {
+    fn new(port: PortId, tags: impl Iterator<Item = (u16, u16)>) -> Self {
+        let mut key = u64::from(port.0);
+        for (tpid, vlan_id) in tags {
+            key = key << 24 | u64::from(tpid & 0xfff0) << 8 | u64::from(vlan_id & 0x0fff);
+        }
+        Self(key)
+    }
+
+    #[inline]
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        let tags = metadata.vlan_tpid.into_iter().zip(metadata.vlan_tci);
+        let present = |&(tpid, tci): &(u16, u16)| tpid != 0 && tci & 0x0fff != 0;
+        Self::new(metadata.in_port, tags.filter(present))
+    }
+}
+
+impl RouteTables {
+    /// Empty tables. Two made with equal capacities stay equal under equal updates.
+    #[must_use]
+    pub fn new(capacities: &RouteCapacities) -> Self {
+        let lpm = LpmImplementation::default();
+        let neighbours_max = capacities.adjacencies_max as usize;
+        Self {
+            capacities: *capacities,
+            routes_ipv4: Lpm::new(lpm, capacities.routes_ipv4_max as usize),
+            routes_ipv6: Lpm::new(lpm, capacities.routes_ipv6_max as usize),
+            groups: NextHopGroups::new(capacities.groups_max),
+            next_hops: Vec::new(),
+            adjacencies: Vec::new(),
+            neighbours_ipv4: ExactTable::new(neighbours_max, neighbour_seed()),
+            neighbours_ipv6: ExactTable::new(neighbours_max, neighbour_seed()),
+            interfaces: Vec::new(),
+            by_tags: hashbrown::HashMap::new(),
+            refused_updates: 0,
+        }
+    }
+
+    /// Updates that were beyond a capacity, or that no table can hold (an interface with three
+    /// tags, a group without members), and so changed nothing.
+    #[must_use]
+    pub fn refused_updates(&self) -> u64 {
+        self.refused_updates
+    }
+
+    /// IPv4 and IPv6 routes in the tables.
+    #[must_use]
+    pub fn routes(&self) -> (usize, usize) {
+        (self.routes_ipv4.len(), self.routes_ipv6.len())
+    }
+
+    #[inline]
+    pub(super) fn next_hop(&self, id: u32) -> Option<NextHop> {
+        self.next_hops.get(id as usize).copied().flatten()
+    }
+
+    #[inline]
+    pub(super) fn adjacency(&self, id: AdjacencyId) -> Option<&AdjacencyEntry> {
+        self.adjacencies.get(id.index())?.as_ref()
+    }
+
+    #[inline]
+    pub(super) fn interface(&self, id: InterfaceId) -> Option<&InterfaceEntry> {
+        self.interfaces.get(id.index())?.as_ref()
+    }
+
+    #[inline]
+    pub(super) fn interface_by_key(&self, key: InterfaceKey) -> Option<InterfaceId> {
+        self.by_tags.get(&key).copied()
+    }
+
+    /// Carries one update out; false when it is refused, and then nothing has changed.
+    fn apply(&mut self, update: &RouteUpdate) -> bool {
+        match update {
+            RouteUpdate::SetInterface(id, interface) => self.set_interface(*id, interface),
+            RouteUpdate::RemoveInterface(id) => {
+                self.remove_interface(*id);
+                true
+            }
+            RouteUpdate::SetAdjacency(id, adjacency) => self.set_adjacency(*id, adjacency),
+            RouteUpdate::RemoveAdjacency(id) => {
+                self.remove_adjacency(*id);
+                true
+            }
+            RouteUpdate::SetNextHop(id, next_hop) => {
+                set(&mut self.next_hops, id.0, *next_hop, self.capacities.next_hops_max)
+            }
+            RouteUpdate::RemoveNextHop(id) => {
+                take(&mut self.next_hops, id.0);
+                true
+            }
+            RouteUpdate::SetGroup(id, members) => self.set_group(*id, members),
+            RouteUpdate::RemoveGroup(id) => {
+                self.groups.remove(id.0);
+                true
+            }
+            RouteUpdate::SetRoute(prefix, group) => self.set_route(*prefix, *group),
+            RouteUpdate::RemoveRoute(prefix) => {
+                match *prefix {
+                    IpNet::V4(prefix) => self.routes_ipv4.remove(prefix.into()),
+                    IpNet::V6(prefix) => self.routes_ipv6.remove(prefix.into()),
+                };
+                true
+            }
+        }
+    }
+
+    fn set_interface(&mut self, id: InterfaceId, interface: &Interface) -> bool {
+        let Some(entry) = InterfaceEntry::new(interface) else { return false };
+        let interfaces_max = self.capacities.interfaces_max;
+        if u32::from(id.0) >= interfaces_max {
+            return false;
+        }
+        self.remove_interface(id);
+        self.by_tags.insert(entry.key, id);
+        set(&mut self.interfaces, u32::from(id.0), entry, interfaces_max)
+    }
+
+    fn remove_interface(&mut self, id: InterfaceId) {
+        if let Some(entry) = take(&mut self.interfaces, u32::from(id.0))
+            && self.by_tags.get(&entry.key) == Some(&id)
+        {
+            self.by_tags.remove(&entry.key);
+        }
+    }
+
+    fn set_adjacency(&mut self, id: AdjacencyId, adjacency: &Adjacency) -> bool {
+        let adjacencies_max = self.capacities.adjacencies_max;
+        if id.0 >= adjacencies_max {
+            return false;
+        }
+        self.remove_adjacency(id);
+        let interface = adjacency.interface.0;
+        // As many entries fit as there are adjacencies, each of which has one at the most.
+        let stored = match adjacency.address {
+            IpAddr::V4(address) => {
+                self.neighbours_ipv4.insert((interface, address.to_bits()), id.0)
+            }
+            IpAddr::V6(address) => {
+                self.neighbours_ipv6.insert((interface, address.to_bits()), id.0)
+            }
+        };
+        let entry = AdjacencyEntry {
+            interface: adjacency.interface,
+            mac_address: adjacency.mac_address,
+            address: adjacency.address,
+        };
+        stored.is_ok() && set(&mut self.adjacencies, id.0, entry, adjacencies_max)
+    }
+
+    fn remove_adjacency(&mut self, id: AdjacencyId) {
+        let Some(entry) = take(&mut self.adjacencies, id.0) else { return };
+        // Another adjacency may have taken over the address since.
+        match entry.address {
+            IpAddr::V4(address) => {
+                let key = (entry.interface.0, address.to_bits());
+                if self.neighbours_ipv4.lookup(key) == id.0 {
+                    self.neighbours_ipv4.remove(key);
+                }
+            }
+            IpAddr::V6(address) => {
+                let key = (entry.interface.0, address.to_bits());
+                if self.neighbours_ipv6.lookup(key) == id.0 {
+                    self.neighbours_ipv6.remove(key);
+                }
+            }
+        }
+    }
+
+    fn set_group(&mut self, id: NextHopGroupId, members: &[Member]) -> bool {
+        let members: Vec<_> = members.iter().map(|m| (m.next_hop.0, m.weight)).collect();
+        self.groups.set(id.0, &members).is_ok()
+    }
+
+    fn set_route(&mut self, prefix: IpNet, group: NextHopGroupId) -> bool {
+        // 0 would remove the route instead.
+        if group.0 == 0 {
+            return false;
+        }
+        match prefix {
+            IpNet::V4(prefix) => self.routes_ipv4.insert(prefix.into(), group.0).is_ok(),
+            IpNet::V6(prefix) => self.routes_ipv6.insert(prefix.into(), group.0).is_ok(),
+        }
+    }
+
+    /// The adjacency of a neighbour on a link, if there is one.
+    #[must_use]
+    pub fn neighbour(&self, interface: InterfaceId, address: IpAddr) -> Option<AdjacencyId> {
+        let id = match address {
+            IpAddr::V4(address) => self.neighbours_ipv4.lookup((interface.0, address.to_bits())),
+            IpAddr::V6(address) => self.neighbours_ipv6.lookup((interface.0, address.to_bits())),
+        };
+        (id != NO_ENTRY).then_some(AdjacencyId(id))
+    }
+}
+
+impl Absorb<RouteUpdate> for RouteTables {
+    fn absorb(&mut self, update: &RouteUpdate) {
+        if !self.apply(update) {
+            self.refused_updates += 1;
+        }
+    }
+}
+
+/// A seed that hosts on the link cannot know (they choose their addresses). Lookups do not depend on
+/// it.
+fn neighbour_seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(0)
+}
+
+/// Puts `value` at `index`; false when `index` is not below `entries_max`.
+fn set<T>(slots: &mut Vec<Option<T>>, index: u32, value: T, entries_max: u32) -> bool {
+    if index >= entries_max {
+        return false;
+    }
+    let index = index as usize;
+    if index >= slots.len() {
+        slots.resize_with(index + 1, || None);
+    }
+    slots[index] = Some(value);
+    true
+}
+
+/// Takes out what is at `index`, if anything.
+fn take<T>(slots: &mut [Option<T>], index: u32) -> Option<T> {
+    slots.get_mut(index as usize)?.take()
+}

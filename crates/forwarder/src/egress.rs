@@ -1,0 +1,144 @@
+//! Where each packet of a batch ends: a transmit queue, the kernel, or a drop counter.
+
+use linecard_io::{Frame, PacketMemory, PortQueue};
+use linecard_packet::{
+    BATCH_PACKETS_MAX, Batch, DropReason, PortCounters, PortId, PuntReason, Verdict, WorkerCounters,
+};
+
+use crate::punt::{PuntSink, TokenBucket};
+use crate::worker::WorkerPort;
+
+/// A port as the worker holds it: its queues, and what is on its way to them.
+pub(crate) struct PortState {
+    pub(crate) id: PortId,
+    pub(crate) queues: Vec<Box<dyn PortQueue>>,
+    /// Frames of the present batch that leave here.
+    leaving: Vec<Frame>,
+    pub(crate) punt_bucket: TokenBucket,
+}
+
+impl PortState {
+    pub(crate) fn new(port: WorkerPort, punt_bucket: TokenBucket) -> Self {
+        let leaving = Vec::with_capacity(BATCH_PACKETS_MAX);
+        Self { id: port.id, queues: port.queues, leaving, punt_bucket }
+    }
+
+    /// Frames in all transmit queues.
+    pub(crate) fn queued(&self) -> usize {
+        self.queues.iter().map(|queue| queue.queued()).sum()
+    }
+
+    /// Sends what was gathered by queue `number`, and returns the packets and bytes it took. Makes
+    /// room once if there is none; what still does not fit stays in `leaving`.
+    fn transmit(&mut self, number: usize, memory: &mut PacketMemory) -> (u64, u64) {
+        let before = bytes(&self.leaving);
+        let number = number % self.queues.len().max(1);
+        let Some(queue) = self.queues.get_mut(number) else { return (0, 0) };
+        let mut taken = queue.transmit(memory, &mut self.leaving);
+        queue.flush(memory);
+        if !self.leaving.is_empty() {
+            let more = queue.transmit(memory, &mut self.leaving);
+            if more > 0 {
+                queue.flush(memory);
+            }
+            taken += more;
+        }
+        (taken as u64, before - bytes(&self.leaving))
+    }
+}
+
+fn bytes(frames: &[Frame]) -> u64 {
+    frames.iter().map(|frame| frame.len() as u64).sum()
+}
+
+/// The parts of a worker that packets end in.
+pub(crate) struct Egress<'a> {
+    pub(crate) ports: &'a mut [PortState],
+    /// Place in `ports` of each port number.
+    pub(crate) places: &'a [Option<usize>],
+    pub(crate) memory: &'a mut PacketMemory,
+    pub(crate) counters: &'a mut WorkerCounters,
+    pub(crate) sink: &'a mut dyn PuntSink,
+}
+
+impl Egress<'_> {
+    /// Ends every packet of a batch that came in by queue `queue` of the port at `place`; the batch
+    /// is empty afterwards.
+    ///
+    /// All packets that came in by one queue leave by one queue of each port, so that no flow is
+    /// reordered.
+    pub(crate) fn finish(&mut self, batch: &mut Batch, place: usize, queue: usize) {
+        let in_port = self.ports[place].id;
+        let verdicts = std::mem::take(&mut batch.verdicts);
+        for (frame, &verdict) in batch.frames.drain(..).zip(&verdicts) {
+            match verdict {
+                Verdict::Forward { port, .. } => self.gather(frame, port, in_port),
+                Verdict::Punt(reason) => self.punt(frame, reason, place),
+                Verdict::Drop(reason) => self.discard(frame, reason, in_port),
+                // The route stage decides on all packets; without it there is no way out.
+                Verdict::Undecided => self.discard(frame, DropReason::PortDown, in_port),
+            }
+        }
+        batch.verdicts = verdicts;
+        for place in 0..self.ports.len() {
+            if !self.ports[place].leaving.is_empty() {
+                self.transmit(place, queue, in_port);
+            }
+        }
+    }
+
+    fn gather(&mut self, frame: Frame, port: PortId, in_port: PortId) {
+        match self.places.get(port.index()).copied().flatten() {
+            Some(place) => self.ports[place].leaving.push(frame),
+            None => self.discard(frame, DropReason::PortDown, in_port),
+        }
+    }
+
+    fn transmit(&mut self, place: usize, queue: usize, in_port: PortId) {
+        let port = &mut self.ports[place];
+        let (packets, bytes) = port.transmit(queue, self.memory);
+        self.counters.port(port.id).transmitted(packets, bytes);
+        self.counters.port(in_port).forwarded(packets, bytes);
+        let full = port.leaving.len() as u64;
+        if full > 0 {
+            self.counters.port(in_port).dropped(DropReason::TransmitQueueFull, full);
+            for frame in port.leaving.drain(..) {
+                self.memory.free(frame);
+            }
+        }
+    }
+
+    fn punt(&mut self, frame: Frame, reason: PuntReason, place: usize) {
+        let port = &mut self.ports[place];
+        if !port.punt_bucket.take() {
+            return self.discard(frame, DropReason::PuntRateLimited, self.ports[place].id);
+        }
+        if !self.sink.punt(port.id, self.memory.packet(&frame)) {
+            return self.discard(frame, DropReason::PuntQueueFull, self.ports[place].id);
+        }
+        self.counters.port(port.id).punted(reason, 1);
+        self.memory.free(frame);
+    }
+
+    fn discard(&mut self, frame: Frame, reason: DropReason, in_port: PortId) {
+        self.counters.port(in_port).dropped(reason, 1);
+        self.memory.free(frame);
+    }
+}
+
+/// Brings a port's counters up to date with what its queues say of themselves.
+pub(crate) fn count_queues(port: &PortState, counters: &mut PortCounters) {
+    counters.set_queued(port.queued() as u64);
+}
+
+/// Reads what the kernel dropped on a port's queues: a system call a queue.
+pub(crate) fn count_kernel(port: &PortState, counters: &mut PortCounters) {
+    let mut sum = linecard_io::KernelCounters::default();
+    for queue in &port.queues {
+        let queue = queue.kernel_counters();
+        sum.rx_ring_full += queue.rx_ring_full;
+        sum.rx_invalid += queue.rx_invalid;
+        sum.tx_invalid += queue.tx_invalid;
+    }
+    counters.set_kernel(sum);
+}

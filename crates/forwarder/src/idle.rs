@@ -1,0 +1,151 @@
+//! The loop around the rounds: busy while there is work, asleep while there is none.
+//!
+//! After some rounds without a packet the worker waits in epoll for a port to become readable or for
+//! its wake descriptor. It wakes by itself after a short time all the same: a worker that sleeps
+//! holds its copy of the tables, and the control side waits for that copy to change it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use rustix::event::{Timespec, epoll};
+
+use crate::egress::PortState;
+use crate::worker::Worker;
+
+/// Ready descriptors fetched at once; which ones they are does not matter.
+const EVENTS_MAX: usize = 8;
+/// Rounds that a stopping worker gives to what its receive queues still hold.
+const DRAIN_ROUNDS_MAX: usize = 64;
+/// How long a stopping worker waits for its transmit queues, in nanoseconds.
+const DRAIN_NANOSECONDS_MAX: u64 = 20_000_000;
+
+/// When a worker without packets goes to sleep, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdlePolicy {
+    /// Rounds without a packet before it sleeps. More means less latency and more of the core.
+    pub busy_rounds: u32,
+    /// Longest sleep; the tables' changes wait for it at the worst.
+    pub sleep_nanoseconds_max: u64,
+    /// Longest sleep while a transmit queue holds frames, or while a port has no descriptor to
+    /// wait for and may have packets at any time.
+    pub sleep_nanoseconds_with_work: u64,
+}
+
+impl Default for IdlePolicy {
+    /// 64 rounds, then 10 ms at a time, or 0.2 ms while something is left to do.
+    fn default() -> Self {
+        Self {
+            busy_rounds: 64,
+            sleep_nanoseconds_max: 10_000_000,
+            sleep_nanoseconds_with_work: 200_000,
+        }
+    }
+}
+
+/// The descriptors to sleep on.
+pub(crate) struct Idle {
+    policy: IdlePolicy,
+    epoll: OwnedFd,
+    events: Vec<epoll::Event>,
+    empty_rounds: u32,
+}
+
+impl Idle {
+    pub(crate) fn new(policy: IdlePolicy, ports: &[PortState]) -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        for queue in ports.iter().flat_map(|port| &port.queues) {
+            if let Some(descriptor) = queue.readable() {
+                watch(&epoll, descriptor)?;
+            }
+        }
+        Ok(Self { policy, epoll, events: Vec::with_capacity(EVENTS_MAX), empty_rounds: 0 })
+    }
+
+    /// Notes how a round went; true when it is time to sleep.
+    fn is_time(&mut self, received: usize) -> bool {
+        self.empty_rounds = if received > 0 { 0 } else { self.empty_rounds.saturating_add(1) };
+        self.empty_rounds > self.policy.busy_rounds
+    }
+
+    /// Waits for a packet, the wake descriptor, or the time to be up. An interrupted wait is a
+    /// short one.
+    fn sleep(&mut self, nanoseconds: u64) -> io::Result<()> {
+        let timeout = Timespec {
+            tv_sec: (nanoseconds / 1_000_000_000) as i64,
+            tv_nsec: (nanoseconds % 1_000_000_000) as i64,
+        };
+        self.events.clear();
+        let room = rustix::buffer::spare_capacity(&mut self.events);
+        match epoll::wait(&self.epoll, room, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn watch(epoll: &OwnedFd, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    let data = epoll::EventData::new_u64(0);
+    epoll::add(epoll, descriptor, data, epoll::EventFlags::IN)?;
+    Ok(())
+}
+
+impl Worker {
+    /// Runs rounds until `stop` is set or all ports have finished, then drains and counts what is
+    /// left.
+    ///
+    /// `wake` is a descriptor (an eventfd) that becomes readable when `stop` was set, so that a
+    /// sleeping worker sees it at once; it is not read. The clock is read once a round.
+    ///
+    /// # Errors
+    /// The kernel's error when the worker cannot sleep. Its packets are accounted for all the same.
+    pub fn run(&mut self, stop: &AtomicBool, wake: impl AsFd) -> io::Result<()> {
+        let start = Instant::now();
+        let now = || start.elapsed().as_nanos() as u64;
+        let mut outcome = watch(&self.idle.epoll, wake.as_fd());
+        while outcome.is_ok() && !stop.load(Ordering::Acquire) && !self.finished() {
+            let received = self.run_once(now());
+            if self.idle.is_time(received) {
+                let nanoseconds = self.sleep_nanoseconds();
+                outcome = self.idle.sleep(nanoseconds);
+            }
+        }
+        self.drain(now);
+        // A second run may be given another descriptor.
+        let unwatched = epoll::delete(&self.idle.epoll, wake.as_fd());
+        outcome.and(unwatched.map_err(Into::into))
+    }
+
+    fn sleep_nanoseconds(&self) -> u64 {
+        let policy = &self.idle.policy;
+        let mut queues = self.ports.iter().flat_map(|port| &port.queues);
+        let restless = |queue: &dyn linecard_io::PortQueue| {
+            queue.queued() > 0 || (queue.readable().is_none() && !queue.finished())
+        };
+        match queues.any(|queue| restless(queue.as_ref())) {
+            true => policy.sleep_nanoseconds_with_work,
+            false => policy.sleep_nanoseconds_max,
+        }
+    }
+
+    /// Forwards what was received already, waits a little for the transmit queues, and counts what
+    /// they still hold as dropped.
+    fn drain(&mut self, now: impl Fn() -> u64) {
+        for _ in 0..DRAIN_ROUNDS_MAX {
+            if self.run_once(now()) == 0 {
+                break;
+            }
+        }
+        let deadline = now() + DRAIN_NANOSECONDS_MAX;
+        while self.queued() > 0 && now() < deadline {
+            self.reclaim();
+            std::thread::yield_now();
+        }
+        self.count_kernel_drops();
+        for port in &self.ports {
+            self.counters.port(port.id).abandoned(port.queued() as u64);
+        }
+        self.counters.commit();
+    }
+}

@@ -1,0 +1,206 @@
+//! The worker, and one round of it.
+
+use std::io;
+
+use linecard_io::{PacketMemory, PortQueue};
+use linecard_packet::{BATCH_PACKETS_MAX, Batch, PortId, WorkerCounters, parse};
+use linecard_services::route::{self, RouteScratch, RouteStats, RouteTables};
+use linecard_tables::hash::FlowHash;
+use linecard_tables::publication::{Reader, Subscription};
+
+use crate::egress::{Egress, PortState, count_kernel, count_queues};
+use crate::idle::{Idle, IdlePolicy};
+use crate::punt::{PuntLimit, PuntSink, TokenBucket};
+
+/// How often a worker asks the kernel what it dropped on the worker's queues.
+const KERNEL_COUNTERS_INTERVAL_NANOSECONDS: u64 = 1_000_000_000;
+
+/// What a worker is built from.
+pub struct WorkerConfig {
+    /// The ports it serves, each once; a packet for another port is dropped as `port_down`.
+    pub ports: Vec<WorkerPort>,
+    /// The memory of all its ports' frames.
+    pub memory: PacketMemory,
+    /// Where its route tables come from.
+    pub tables: Subscription<RouteTables>,
+    /// Its counters, for all port numbers that occur in `ports`.
+    pub counters: WorkerCounters,
+    /// Its counts of packets for each adjacency.
+    pub route_stats: RouteStats,
+    /// Where it punts to.
+    pub punt: Box<dyn PuntSink>,
+    /// How fast each port may punt.
+    pub punt_limit: PuntLimit,
+    /// Seed of the flow hash, not known to senders. Equal seeds choose equal paths.
+    pub flow_hash_seed: u64,
+    /// When to go to sleep.
+    pub idle: IdlePolicy,
+}
+
+/// One worker's share of a port.
+pub struct WorkerPort {
+    /// The port.
+    pub id: PortId,
+    /// Its queues that belong to this worker, at least one.
+    pub queues: Vec<Box<dyn PortQueue>>,
+}
+
+/// Owns queues, memory and a view of the tables, and carries packets. Belongs to one thread.
+pub struct Worker {
+    pub(crate) ports: Vec<PortState>,
+    /// Place in `ports` of each port number.
+    places: Vec<Option<usize>>,
+    pub(crate) memory: PacketMemory,
+    tables: Reader<RouteTables>,
+    pipeline: Pipeline,
+    pub(crate) counters: WorkerCounters,
+    punt: Box<dyn PuntSink>,
+    kernel_counters_due_nanoseconds: u64,
+    pub(crate) idle: Idle,
+}
+
+/// A batch, the services in their order, and what they write.
+struct Pipeline {
+    batch: Batch,
+    flow_hash: FlowHash,
+    route_scratch: RouteScratch,
+    route_stats: RouteStats,
+}
+
+impl Pipeline {
+    /// Takes the batch from received frames to verdicts and rewritten frames.
+    fn run(&mut self, memory: &mut PacketMemory, tables: &RouteTables) {
+        let batch = &mut self.batch;
+        parse(batch, memory, &self.flow_hash);
+        // guard, filter in and police go here: they see packets as received and spare the lookup.
+        route::process(batch, memory, tables, &mut self.route_scratch, &mut self.route_stats);
+        // filter out goes here: it knows the way out, and may still punt the packet as received.
+        route::rewrite(batch, memory, tables);
+        // queue goes here: from then on the packet is the outgoing port's.
+    }
+}
+
+impl Worker {
+    /// Builds a worker; everything it ever needs is allocated here.
+    ///
+    /// # Errors
+    /// The kernel's error when the descriptors of the ports cannot be waited for.
+    pub fn new(config: WorkerConfig) -> io::Result<Self> {
+        let bucket = || TokenBucket::new(config.punt_limit);
+        let ports: Vec<_> =
+            config.ports.into_iter().map(|port| PortState::new(port, bucket())).collect();
+        let numbers = ports.iter().map(|port| port.id.index() + 1).max().unwrap_or(0);
+        let mut places = vec![None; numbers];
+        for (place, port) in ports.iter().enumerate() {
+            places[port.id.index()] = Some(place);
+        }
+        let idle = Idle::new(config.idle, &ports)?;
+        Ok(Self {
+            ports,
+            places,
+            memory: config.memory,
+            tables: config.tables.reader(),
+            pipeline: Pipeline {
+                batch: Batch::new(),
+                flow_hash: FlowHash::new(config.flow_hash_seed),
+                route_scratch: RouteScratch::new(),
+                route_stats: config.route_stats,
+            },
+            counters: config.counters,
+            punt: config.punt,
+            kernel_counters_due_nanoseconds: 0,
+            idle,
+        })
+    }
+
+    /// One round: a batch from each queue that has one, carried to its end. Returns the packets
+    /// received.
+    ///
+    /// Each queue gives at most one batch a round, so that a busy port does not starve another.
+    /// `now_nanoseconds` counts from any fixed moment and must not run backwards.
+    pub fn run_once(&mut self, now_nanoseconds: u64) -> usize {
+        self.tables.refresh();
+        let mut received = 0;
+        for place in 0..self.ports.len() {
+            self.ports[place].punt_bucket.refill(now_nanoseconds);
+            for queue in 0..self.ports[place].queues.len() {
+                received += self.carry_batch(place, queue);
+            }
+        }
+        if received > 0 {
+            self.punt.flush();
+        }
+        self.reclaim();
+        if now_nanoseconds >= self.kernel_counters_due_nanoseconds {
+            self.count_kernel_drops();
+            self.kernel_counters_due_nanoseconds =
+                now_nanoseconds.saturating_add(KERNEL_COUNTERS_INTERVAL_NANOSECONDS);
+        }
+        self.counters.commit();
+        received
+    }
+
+    /// Takes one batch from a queue to its end; returns its packets.
+    fn carry_batch(&mut self, place: usize, queue: usize) -> usize {
+        let port = &mut self.ports[place];
+        let batch = &mut self.pipeline.batch;
+        let received =
+            port.queues[queue].receive(&mut self.memory, &mut batch.frames, BATCH_PACKETS_MAX);
+        if received == 0 {
+            return 0;
+        }
+        batch.begin(port.id);
+        let bytes = batch.frames.iter().map(|frame| frame.len() as u64).sum();
+        self.counters.port(port.id).received(received as u64, bytes);
+
+        self.pipeline.run(&mut self.memory, self.tables.get());
+
+        let mut egress = Egress {
+            ports: &mut self.ports,
+            places: &self.places,
+            memory: &mut self.memory,
+            counters: &mut self.counters,
+            sink: self.punt.as_mut(),
+        };
+        egress.finish(&mut self.pipeline.batch, place, queue);
+        received
+    }
+
+    /// Keeps queues going that hold frames, and takes back frames that were sent.
+    pub(crate) fn reclaim(&mut self) {
+        for port in &mut self.ports {
+            for queue in &mut port.queues {
+                if queue.queued() > 0 {
+                    queue.flush(&mut self.memory);
+                }
+            }
+            count_queues(port, self.counters.port(port.id));
+        }
+    }
+
+    /// Counts what the kernel dropped on the worker's queues: a system call a queue.
+    pub(crate) fn count_kernel_drops(&mut self) {
+        for port in &self.ports {
+            count_kernel(port, self.counters.port(port.id));
+        }
+    }
+
+    /// Frames that wait in transmit queues.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.ports.iter().map(PortState::queued).sum()
+    }
+
+    /// Frames that are neither in the worker's hands nor the kernel's: for tests that look for leaks.
+    #[must_use]
+    pub fn free_frames(&self) -> usize {
+        self.memory.free_frames()
+    }
+
+    /// True when no queue can ever receive again and everything was sent: the end of a replay.
+    #[must_use]
+    pub fn finished(&self) -> bool {
+        let mut queues = self.ports.iter().flat_map(|port| &port.queues);
+        queues.all(|queue| queue.finished() && queue.queued() == 0)
+    }
+}

@@ -1,0 +1,183 @@
+//! The plain twin of the route tables: maps, a linear scan over the routes, one packet at a time.
+//!
+//! It takes the same updates and must come to the same decision as [`RouteTables`] and the stage,
+//! which property tests and fuzzers compare. Which member of a group carries a flow depends on the
+//! group's history, so the twin is given the choice and checks only that it is a member.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use linecard_packet::{AdjacencyId, DropReason, InterfaceId, PuntReason, Verdict};
+use linecard_tables::next_hop::MEMBERS_MAX;
+
+use super::{
+    Adjacency, Interface, Member, NextHop, NextHopGroupId, NextHopId, RouteCapacities, RouteUpdate,
+    Special, TAGS_MAX,
+};
+
+/// What [`super::RouteTables`] holds, as plainly as can be.
+#[derive(Debug)]
+pub struct RouteTwin {
+    capacities: RouteCapacities,
+    interfaces: BTreeMap<InterfaceId, Interface>,
+    adjacencies: BTreeMap<AdjacencyId, Adjacency>,
+    next_hops: BTreeMap<NextHopId, NextHop>,
+    groups: BTreeMap<NextHopGroupId, Vec<Member>>,
+    routes: BTreeMap<IpNet, NextHopGroupId>,
+    neighbours: BTreeMap<(InterfaceId, IpAddr), AdjacencyId>,
+    refused_updates: u64,
+}
+
+impl RouteTwin {
+    /// Empty tables.
+    #[must_use]
+    pub fn new(capacities: &RouteCapacities) -> Self {
+        Self {
+            capacities: *capacities,
+            interfaces: BTreeMap::new(),
+            adjacencies: BTreeMap::new(),
+            next_hops: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            neighbours: BTreeMap::new(),
+            refused_updates: 0,
+        }
+    }
+
+    /// As [`super::RouteTables::refused_updates`].
+    #[must_use]
+    pub fn refused_updates(&self) -> u64 {
+        self.refused_updates
+    }
+
+    /// Carries out an update, or refuses and counts it.
+    pub fn apply(&mut self, update: &RouteUpdate) {
+        if self.refuses(update) {
+            self.refused_updates += 1;
+            return;
+        }
+        match update.clone() {
+            RouteUpdate::SetInterface(id, interface) => {
+                self.interfaces.insert(id, interface);
+            }
+            RouteUpdate::RemoveInterface(id) => {
+                self.interfaces.remove(&id);
+            }
+            RouteUpdate::SetAdjacency(id, adjacency) => {
+                self.forget_neighbour(id);
+                self.neighbours.insert((adjacency.interface, adjacency.address), id);
+                self.adjacencies.insert(id, adjacency);
+            }
+            RouteUpdate::RemoveAdjacency(id) => {
+                self.forget_neighbour(id);
+                self.adjacencies.remove(&id);
+            }
+            RouteUpdate::SetNextHop(id, next_hop) => {
+                self.next_hops.insert(id, next_hop);
+            }
+            RouteUpdate::RemoveNextHop(id) => {
+                self.next_hops.remove(&id);
+            }
+            RouteUpdate::SetGroup(id, members) => {
+                self.groups.insert(id, members);
+            }
+            RouteUpdate::RemoveGroup(id) => {
+                self.groups.remove(&id);
+            }
+            RouteUpdate::SetRoute(prefix, group) => {
+                self.routes.insert(prefix.trunc(), group);
+            }
+            RouteUpdate::RemoveRoute(prefix) => {
+                self.routes.remove(&prefix.trunc());
+            }
+        }
+    }
+
+    fn refuses(&self, update: &RouteUpdate) -> bool {
+        let capacities = &self.capacities;
+        match update {
+            RouteUpdate::SetInterface(id, interface) => {
+                u32::from(id.0) >= capacities.interfaces_max || interface.vlans.len() > TAGS_MAX
+            }
+            RouteUpdate::SetAdjacency(id, _) => id.0 >= capacities.adjacencies_max,
+            RouteUpdate::SetNextHop(id, _) => id.0 >= capacities.next_hops_max,
+            RouteUpdate::SetGroup(id, members) => {
+                id.0 >= capacities.groups_max
+                    || members.is_empty()
+                    || members.len() > MEMBERS_MAX
+                    || members.iter().any(|member| member.weight == 0)
+            }
+            RouteUpdate::SetRoute(prefix, group) => {
+                let prefix = prefix.trunc();
+                let (count, routes_max) = match prefix {
+                    IpNet::V4(_) => (self.count_routes(true), capacities.routes_ipv4_max),
+                    IpNet::V6(_) => (self.count_routes(false), capacities.routes_ipv6_max),
+                };
+                let full = !self.routes.contains_key(&prefix) && count >= routes_max as usize;
+                group.0 == 0 || full
+            }
+            _ => false,
+        }
+    }
+
+    fn count_routes(&self, ipv4: bool) -> usize {
+        self.routes.keys().filter(|prefix| matches!(prefix, IpNet::V4(_)) == ipv4).count()
+    }
+
+    fn forget_neighbour(&mut self, id: AdjacencyId) {
+        self.neighbours.retain(|_, owner| *owner != id);
+    }
+
+    /// The next hops among which a flow to `destination` may be shared; none without a route.
+    #[must_use]
+    pub fn candidates(&self, destination: IpAddr) -> Vec<NextHopId> {
+        let covering = self.routes.iter().filter(|(prefix, _)| prefix.contains(&destination));
+        let best = covering.max_by_key(|(prefix, _)| prefix.prefix_len());
+        let members = best.and_then(|(_, group)| self.groups.get(group));
+        members.into_iter().flatten().map(|member| member.next_hop).collect()
+    }
+
+    /// What becomes of a packet of `length` bytes to `destination` along `next_hop`.
+    #[must_use]
+    pub fn verdict(&self, next_hop: NextHopId, destination: IpAddr, length: u32) -> Verdict {
+        let (interface, adjacency) = match self.next_hops.get(&next_hop) {
+            None => return Verdict::Punt(PuntReason::NoRoute),
+            Some(NextHop::Special(Special::Local)) => return Verdict::Punt(PuntReason::Local),
+            Some(NextHop::Special(Special::Reject)) => {
+                return Verdict::Punt(PuntReason::RouteRejects);
+            }
+            Some(NextHop::Special(Special::NotServed)) => {
+                return Verdict::Punt(PuntReason::NotServed);
+            }
+            Some(NextHop::Special(Special::Blackhole)) => {
+                return Verdict::Drop(DropReason::Blackhole);
+            }
+            Some(&NextHop::Gateway(id)) => match self.adjacencies.get(&id) {
+                None => return Verdict::Punt(PuntReason::NeighbourUnresolved),
+                Some(adjacency) => (adjacency.interface, Some(id)),
+            },
+            Some(&NextHop::Connected(interface)) => {
+                (interface, self.neighbours.get(&(interface, destination)).copied())
+            }
+        };
+        let Some(interface) = self.interfaces.get(&interface).filter(|interface| interface.up)
+        else {
+            return Verdict::Drop(DropReason::PortDown);
+        };
+        if length > interface.mtu_bytes {
+            return Verdict::Punt(PuntReason::TooBig);
+        }
+        let resolved = |id: &AdjacencyId| self.adjacencies[id].mac_address.is_some();
+        match adjacency.filter(resolved) {
+            Some(adjacency) => Verdict::Forward { port: interface.port, adjacency },
+            None => Verdict::Punt(PuntReason::NeighbourUnresolved),
+        }
+    }
+
+    /// The interface of a frame that came in on `port` with these tags, and its MAC address.
+    #[must_use]
+    pub fn interface(&self, id: InterfaceId) -> Option<&Interface> {
+        self.interfaces.get(&id)
+    }
+}
