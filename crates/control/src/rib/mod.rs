@@ -1,11 +1,48 @@
 //! The routing information base: facts in, updates of the packet path's tables out.
+//!
+//! It holds what the kernel holds (links, neighbours, nexthop objects and the routes of the tables
+//! `main` and `local`), knows which links are ports, and follows the kernel in what it does without
+//! telling: the routes of a link that goes down, of a deleted nexthop object, of the last address
+//! of a link. Where that is not certain it asks for a *resync*: a fresh dump, of which only the
+//! differences reach the packet path.
+//!
+//! ```text
+//! route ─► candidates of a prefix ─► path set ─► next-hop group ─► next hop ─► adjacency
+//!          (routes)                  (paths)                                   (neighbours)
+//! ```
+//!
+//! A fact only marks what it touches. [`Rib::drain`] then looks at each marked thing once and says
+//! what has changed since the last drain, in an order in which no update refers to what is not
+//! there; a change that was taken back in between costs nothing. The cost of a drain is linear in
+//! the changes, except when a path set dies or revives: then it is linear in the routes.
+
+mod ids;
+mod links;
+mod neighbours;
+mod objects;
+mod paths;
+mod routes;
+mod staged;
 
 use std::net::IpAddr;
 
-use linecard_packet::PortId;
-use linecard_services::route::RouteUpdate;
+use hashbrown::HashMap;
+use ipnet::IpNet;
+use linecard_packet::{AdjacencyId, InterfaceId, PortId};
+use linecard_services::route::{Interface, RouteUpdate};
 
-use crate::facts::Fact;
+pub use self::routes::HeldRoute;
+use self::{
+    links::{Links, Transition},
+    neighbours::Neighbours,
+    objects::Objects,
+    paths::PathSets,
+    routes::Routes,
+    staged::Staged,
+};
+use crate::facts::{
+    Address, Fact, Link, Neighbour, Route, RouteMode, RouteTarget, TABLE_LOCAL, TABLE_MAIN,
+};
 
 /// One change of the set of the router's own addresses, for the XDP program's map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,44 +53,344 @@ pub enum LocalUpdate {
     Remove(IpAddr),
 }
 
+/// Generation of facts of the configuration, which no resync sweeps away.
+const GENERATION_STATIC: u8 = u8::MAX;
+
+/// What the facts that arrive now are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// News.
+    Live,
+    /// A dump: the present state, in the kernel's order.
+    Dump,
+    /// News that arrived during a dump, and may be older than what it said.
+    Replay,
+}
+
 /// All facts, and what the packet path was told of them.
-#[derive(Debug, Default)]
-pub struct Rib {}
+#[derive(Debug)]
+pub struct Rib {
+    links: Links,
+    addresses: HashMap<u32, Vec<(IpNet, u8)>>,
+    neighbours: Neighbours,
+    objects: Objects,
+    paths: PathSets,
+    routes: Routes,
+    local: Vec<LocalUpdate>,
+    generation: u8,
+    phase: Phase,
+    resync_wanted: bool,
+}
+
+impl Default for Rib {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl Rib {
     /// An empty base that serves no port.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        let mut paths = PathSets::new();
+        Self {
+            links: Links::default(),
+            addresses: HashMap::new(),
+            neighbours: Neighbours::default(),
+            objects: Objects::default(),
+            routes: Routes::new(&mut paths),
+            paths,
+            local: Vec::new(),
+            generation: 0,
+            phase: Phase::Live,
+            resync_wanted: false,
+        }
     }
 
     /// Tells that the link `ifindex` is a port: it and its VLANs become interfaces.
     pub fn serve(&mut self, ifindex: u32, port: PortId) {
-        let _ = (ifindex, port);
+        self.links.serve(ifindex, Some(port));
     }
 
     /// Tells that the link `ifindex` is no port any more.
     pub fn unserve(&mut self, ifindex: u32) {
-        let _ = ifindex;
+        self.links.serve(ifindex, None);
     }
 
     /// Takes a fact of the kernel's.
     pub fn apply(&mut self, fact: Fact) {
-        let _ = fact;
+        self.apply_as(fact, self.generation);
     }
 
-    /// Takes a fact of the configuration's: a resync with the kernel leaves it alone.
+    /// Takes a fact of the configuration's: a resync with the kernel leaves it alone. Its links
+    /// have indexes from [`IFINDEX_STATIC_FIRST`](crate::facts::IFINDEX_STATIC_FIRST).
     pub fn apply_static(&mut self, fact: Fact) {
-        let _ = fact;
+        self.apply_as(fact, GENERATION_STATIC);
+    }
+
+    fn apply_as(&mut self, fact: Fact, generation: u8) {
+        match fact {
+            Fact::SetLink(link) => self.set_link(link, generation),
+            Fact::RemoveLink(ifindex) => self.remove_link(ifindex),
+            Fact::SetAddress(address) => self.set_address(address, generation),
+            Fact::RemoveAddress(address) => self.remove_address(address),
+            Fact::SetNeighbour(neighbour) => {
+                self.neighbours.set(neighbour, generation, &self.links);
+            }
+            Fact::RemoveNeighbour(ifindex, address) => {
+                self.neighbours.remove(ifindex, address, &self.links);
+            }
+            Fact::SetRoute(route, mode) => self.set_route(&route, mode, generation),
+            Fact::RemoveRoute(route) => self.remove_route(&route, generation),
+            Fact::SetNextHopObject(object) => {
+                let id = object.id;
+                if self.objects.set(object, generation) {
+                    self.touch_object(id);
+                }
+            }
+            Fact::RemoveNextHopObject(id) => self.remove_object(id),
+        }
+    }
+
+    fn set_link(&mut self, link: Link, generation: u8) {
+        let ifindex = link.ifindex;
+        let Transition { went_down, came_up, lost_carrier } = self.links.set(link, generation);
+        if went_down {
+            self.paths.flush_link(ifindex, true, false, &self.links);
+            self.paths.flush_link(ifindex, false, true, &self.links);
+            self.resync_wanted = true;
+        }
+        if went_down || lost_carrier {
+            for object in self.objects.on_link(ifindex) {
+                self.remove_object(object);
+                self.resync_wanted = true;
+            }
+        }
+        if came_up && self.paths.dead_on(ifindex) {
+            self.resync_wanted = true;
+        }
+    }
+
+    fn remove_link(&mut self, ifindex: u32) {
+        if !self.links.remove(ifindex) {
+            return;
+        }
+        self.addresses.remove(&ifindex);
+        self.paths.flush_link(ifindex, true, true, &self.links);
+        self.paths.flush_link(ifindex, false, true, &self.links);
+        for object in self.objects.on_link(ifindex) {
+            self.remove_object(object);
+        }
+        self.resync_wanted = true;
+    }
+
+    fn set_address(&mut self, address: Address, generation: u8) {
+        let held = self.addresses.entry(address.ifindex).or_default();
+        match held.iter_mut().find(|(known, _)| *known == address.address) {
+            Some((_, seen)) => *seen = generation,
+            None => held.push((address.address, generation)),
+        }
+        // The kernel revives paths on a link that gets an IPv4 address, and does not say so.
+        if address.address.addr().is_ipv4() && self.paths.dead_on(address.ifindex) {
+            self.resync_wanted = true;
+        }
+    }
+
+    fn remove_address(&mut self, address: Address) {
+        let Some(held) = self.addresses.get_mut(&address.ifindex) else { return };
+        held.retain(|(known, _)| *known != address.address);
+        if address.address.addr().is_ipv6() {
+            return;
+        }
+        if !held.iter().any(|(known, _)| known.addr().is_ipv4()) {
+            self.paths.flush_link(address.ifindex, true, true, &self.links);
+        }
+        // Routes that prefer this source address are gone, too; the base does not know which.
+        self.resync_wanted = true;
+    }
+
+    fn set_route(&mut self, route: &Route, mode: RouteMode, generation: u8) {
+        if !matches!(route.table, TABLE_MAIN | TABLE_LOCAL) {
+            return;
+        }
+        if let RouteTarget::NextHopObject(id) = route.target
+            && self.objects.kind(id).is_none()
+        {
+            self.want_resync_of_news();
+        }
+        let known = self.explain_dead(route);
+        let route = known.as_ref().unwrap_or(route);
+        let dump = self.phase == Phase::Dump;
+        self.routes.set(route, mode, generation, dump, &mut self.paths);
+    }
+
+    /// Paths that are dead because of their link come back with it, and are not marked; the
+    /// others keep the mark until a resync. `None` where the route stays as it is.
+    fn explain_dead(&self, route: &Route) -> Option<Route> {
+        let RouteTarget::Paths(paths) = &route.target else { return None };
+        let ipv4 = route.prefix.addr().is_ipv4();
+        let explained = |ifindex| !self.links.usable(ifindex, ipv4);
+        if !paths.iter().any(|path| path.dead && explained(path.ifindex)) {
+            return None;
+        }
+        let mut paths = paths.clone();
+        for path in &mut paths {
+            path.dead &= !explained(path.ifindex);
+        }
+        Some(Route { target: RouteTarget::Paths(paths), ..route.clone() })
+    }
+
+    fn remove_route(&mut self, route: &Route, generation: u8) {
+        if !matches!(route.table, TABLE_MAIN | TABLE_LOCAL) {
+            return;
+        }
+        if !self.routes.remove(route, generation, &mut self.paths) && !self.is_flushed(route) {
+            self.want_resync_of_news();
+        }
+    }
+
+    /// Whether the kernel tells of a route that the base dropped with its link.
+    fn is_flushed(&self, route: &Route) -> bool {
+        match &route.target {
+            RouteTarget::NextHopObject(id) => self.objects.kind(*id).is_none(),
+            RouteTarget::Paths(paths) => {
+                paths.iter().any(|path| self.links.get(path.ifindex).is_none_or(|link| !link.up))
+            }
+        }
+    }
+
+    /// Something does not fit. In a replay that is to be expected.
+    fn want_resync_of_news(&mut self) {
+        self.resync_wanted |= self.phase == Phase::Live;
+    }
+
+    fn touch_object(&mut self, id: u32) {
+        self.paths.touch_object(id);
+        for group in self.objects.groups_of(id) {
+            self.paths.touch_object(group);
+        }
+    }
+
+    fn remove_object(&mut self, id: u32) {
+        let (removed, changed) = self.objects.remove(id);
+        for object in removed {
+            self.paths.flush_object(object);
+        }
+        for object in changed {
+            self.paths.touch_object(object);
+        }
     }
 
     /// Appends what changed since the last call, each update complete on those before it.
     pub fn drain(&mut self, updates: &mut Vec<RouteUpdate>) {
-        let _ = updates;
+        let mut staged = Staged::default();
+        if let Some(moved) = self.links.refresh(&mut staged) {
+            self.neighbours.interfaces_moved(&moved, &self.links);
+            self.paths.touch_all();
+        }
+        if self.paths.take_flushed() {
+            self.routes.sweep_flushed(&mut self.paths);
+        }
+        if self.paths.revive(&self.links, &self.objects) {
+            self.routes.touch_turned(&self.paths);
+        }
+        self.routes.settle(&mut self.paths, &mut staged, &mut self.local);
+        self.paths.settle(&self.links, &self.objects, &mut self.neighbours, &mut staged);
+        self.neighbours.settle(&self.links, &mut staged);
+        self.links.settle();
+        staged.append_to(updates);
     }
 
-    /// Appends what changed in the set of the router's own addresses since the last call.
+    /// Appends what changed in the set of the router's own addresses up to the last drain.
     pub fn drain_local(&mut self, updates: &mut Vec<LocalUpdate>) {
-        let _ = updates;
+        updates.append(&mut self.local);
+    }
+
+    /// Whether the base is no longer sure that it holds what the kernel holds.
+    #[must_use]
+    pub fn resync_wanted(&self) -> bool {
+        self.resync_wanted
+    }
+
+    /// A dump follows: links, addresses, neighbours, nexthop objects, then routes.
+    pub fn begin_resync(&mut self) {
+        self.generation = (self.generation + 1) % GENERATION_STATIC;
+        self.phase = Phase::Dump;
+    }
+
+    /// The dump is complete: what it did not show is gone. What arrived during the dump follows.
+    pub fn end_dump(&mut self) {
+        let current = self.generation;
+        let is_stale = |seen: u8| seen != current && seen != GENERATION_STATIC;
+        for ifindex in self.links.stale(is_stale) {
+            self.remove_link(ifindex);
+        }
+        for held in self.addresses.values_mut() {
+            held.retain(|(_, seen)| !is_stale(*seen));
+        }
+        for (ifindex, address) in self.neighbours.stale(is_stale) {
+            self.neighbours.remove(ifindex, address, &self.links);
+        }
+        for id in self.objects.stale(is_stale) {
+            self.remove_object(id);
+        }
+        self.routes.sweep_stale(&mut self.paths, is_stale);
+        self.resync_wanted = false;
+        self.phase = Phase::Replay;
+    }
+
+    /// What arrived during the dump has been applied.
+    pub fn end_resync(&mut self) {
+        self.phase = Phase::Live;
+    }
+
+    /// The dump failed: nothing is swept, and a resync is wanted still.
+    pub fn abandon_resync(&mut self) {
+        self.phase = Phase::Live;
+        self.resync_wanted = true;
+    }
+
+    /// A link.
+    #[must_use]
+    pub fn link(&self, ifindex: u32) -> Option<&Link> {
+        self.links.get(ifindex)
+    }
+
+    /// All links, in no order.
+    pub fn links(&self) -> impl Iterator<Item = &Link> {
+        self.links.iter()
+    }
+
+    /// All interfaces of the packet path with the index of their link, in no order.
+    pub fn interfaces(&self) -> impl Iterator<Item = (u32, InterfaceId, &Interface)> {
+        self.links.interfaces()
+    }
+
+    /// All neighbours, in no order.
+    pub fn neighbours(&self) -> impl Iterator<Item = &Neighbour> {
+        self.neighbours.iter()
+    }
+
+    /// All routes, in no order.
+    pub fn routes(&self) -> impl Iterator<Item = HeldRoute> + '_ {
+        self.routes.iter(&self.paths)
+    }
+
+    /// Number of prefixes that have a route.
+    #[must_use]
+    pub fn prefixes(&self) -> usize {
+        self.routes.len()
+    }
+
+    /// Number of next-hop groups that the packet path holds. Cost: linear in the path sets.
+    #[must_use]
+    pub fn groups(&self) -> usize {
+        self.paths.groups()
+    }
+
+    /// The link and the address of an adjacency. Cost: linear in the adjacencies.
+    #[must_use]
+    pub fn adjacency(&self, id: AdjacencyId) -> Option<(u32, IpAddr)> {
+        self.neighbours.adjacency(id)
     }
 }

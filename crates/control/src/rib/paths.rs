@@ -1,0 +1,486 @@
+//! Path sets: where routes lead, each kept once however many routes share it (the kernel's
+//! `fib_info`), and the next-hop group of the packet path that stands for it.
+//!
+//! A path set has one group as long as a route in the packet path leads there. When a link fails,
+//! a nexthop object changes or an interface becomes a port, the members of the groups change and
+//! no route is touched: a million routes move with one update, and flows of members that stay do
+//! not move. A path set of which nothing is usable is *dead*: its routes are passed over.
+//!
+//! The kernel deletes the routes of a failed link or a deleted nexthop object without a word. The
+//! base does the same: it *flushes* the path set, which takes it out of the index, so that a route
+//! added later with the same paths is not taken for one of those that went.
+
+use std::net::IpAddr;
+
+use hashbrown::HashMap;
+use linecard_packet::InterfaceId;
+use linecard_services::route::{Member, NextHop, NextHopGroupId, NextHopId, RouteUpdate, Special};
+
+use super::{ids::Ids, links::Links, neighbours::Neighbours, objects::Objects, staged::Staged};
+use crate::facts::{NextHopObjectKind, Path, RouteType};
+
+/// Names a path set.
+pub(super) type PathSetId = u32;
+
+/// The paths of a [`Key`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Target {
+    /// In order, so that the same set is the same key.
+    Paths(Box<[Path]>),
+    Object(u32),
+}
+
+/// What makes two path sets the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) route_type: RouteType,
+    pub(super) kernel_only: bool,
+    pub(super) ipv4: bool,
+    pub(super) target: Target,
+}
+
+impl Key {
+    /// What is done with packets, where it does not depend on the paths.
+    fn special(&self) -> Option<Special> {
+        match self.route_type {
+            RouteType::Local | RouteType::Broadcast | RouteType::Anycast => Some(Special::Local),
+            RouteType::Blackhole => Some(Special::Blackhole),
+            RouteType::Unreachable | RouteType::Prohibit | RouteType::Throw => {
+                Some(Special::Reject)
+            }
+            RouteType::Multicast | RouteType::Other => Some(Special::NotServed),
+            RouteType::Unicast => self.kernel_only.then_some(Special::NotServed),
+        }
+    }
+
+    /// The interface index and gateway of each path.
+    pub(super) fn ways(&self) -> impl Iterator<Item = (u32, Option<IpAddr>)> {
+        let paths = match &self.target {
+            Target::Paths(paths) => paths,
+            Target::Object(_) => &[][..],
+        };
+        paths.iter().map(|path| (path.ifindex, path.via))
+    }
+}
+
+/// A next hop before it has a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Hop {
+    Special(Special),
+    Connected(InterfaceId),
+    Gateway { interface: InterfaceId, ifindex: u32, address: IpAddr },
+}
+
+#[derive(Debug)]
+struct HopEntry {
+    id: NextHopId,
+    next_hop: NextHop,
+    references: u32,
+    told: bool,
+}
+
+#[derive(Debug)]
+struct PathSet {
+    key: Key,
+    /// Routes of the kernel that lead here.
+    references: u32,
+    /// Routes of the packet path that lead here.
+    installed: u32,
+    group: Option<NextHopGroupId>,
+    /// What the packet path was told of the group.
+    told: Vec<(Hop, u32)>,
+    /// `None` before the first look.
+    alive: Option<bool>,
+    dirty: bool,
+    flushed: bool,
+}
+
+/// All path sets, with their groups and next hops.
+#[derive(Debug)]
+pub(super) struct PathSets {
+    sets: Vec<Option<PathSet>>,
+    free: Vec<PathSetId>,
+    index: HashMap<Key, PathSetId>,
+    by_object: HashMap<u32, Vec<PathSetId>>,
+    dirty: Vec<PathSetId>,
+    /// Sets were flushed: routes that lead there have to go.
+    flushed: bool,
+    groups: Ids,
+    hops: HashMap<Hop, HopEntry>,
+    hops_dirty: Vec<Hop>,
+    hop_ids: Ids,
+}
+
+impl PathSets {
+    pub(super) fn new() -> Self {
+        Self {
+            sets: Vec::new(),
+            free: Vec::new(),
+            index: HashMap::new(),
+            by_object: HashMap::new(),
+            dirty: Vec::new(),
+            flushed: false,
+            // 0 is "no route" in the FIB.
+            groups: Ids::from(1),
+            hops: HashMap::new(),
+            hops_dirty: Vec::new(),
+            hop_ids: Ids::default(),
+        }
+    }
+
+    fn set(&self, id: PathSetId) -> &PathSet {
+        self.sets[id as usize].as_ref().expect("a path set lives while a route refers to it")
+    }
+
+    fn set_mut(&mut self, id: PathSetId) -> &mut PathSet {
+        self.sets[id as usize].as_mut().expect("a path set lives while a route refers to it")
+    }
+
+    pub(super) fn key(&self, id: PathSetId) -> &Key {
+        &self.set(id).key
+    }
+
+    /// Whether a packet can leave by it. Current after [`PathSets::revive`].
+    pub(super) fn alive(&self, id: PathSetId) -> bool {
+        self.set(id).alive == Some(true)
+    }
+
+    pub(super) fn is_flushed(&self, id: PathSetId) -> bool {
+        self.set(id).flushed
+    }
+
+    /// What is done with packets, where it does not depend on the paths.
+    pub(super) fn special(&self, id: PathSetId) -> Option<Special> {
+        self.set(id).key.special()
+    }
+
+    /// The path set of a route, which refers to it from now on.
+    pub(super) fn acquire(&mut self, key: Key) -> PathSetId {
+        if let Some(id) = self.index.get(&key) {
+            let id = *id;
+            self.set_mut(id).references += 1;
+            return id;
+        }
+        let set = PathSet {
+            key: key.clone(),
+            references: 1,
+            installed: 0,
+            group: None,
+            told: Vec::new(),
+            alive: None,
+            dirty: false,
+            flushed: false,
+        };
+        let id = if let Some(id) = self.free.pop() {
+            self.sets[id as usize] = Some(set);
+            id
+        } else {
+            self.sets.push(Some(set));
+            u32::try_from(self.sets.len() - 1).expect("fewer path sets than routes fit in memory")
+        };
+        if let Target::Object(object) = key.target {
+            self.by_object.entry(object).or_default().push(id);
+        }
+        self.index.insert(key, id);
+        self.touch(id);
+        id
+    }
+
+    /// A route no longer refers to it.
+    pub(super) fn release(&mut self, id: PathSetId) {
+        self.set_mut(id).references -= 1;
+        self.touch(id);
+    }
+
+    fn touch(&mut self, id: PathSetId) {
+        let set = self.sets[id as usize].as_mut().expect("touched while it lives");
+        if !std::mem::replace(&mut set.dirty, true) {
+            self.dirty.push(id);
+        }
+    }
+
+    /// A route of the packet path leads here from now on.
+    pub(super) fn install(&mut self, id: PathSetId) -> NextHopGroupId {
+        let set = self.sets[id as usize].as_mut().expect("installed while a route refers to it");
+        set.installed += 1;
+        if let Some(group) = set.group {
+            return group;
+        }
+        let group = NextHopGroupId(self.groups.take());
+        set.group = Some(group);
+        self.touch(id);
+        group
+    }
+
+    /// A route of the packet path no longer leads here.
+    pub(super) fn uninstall(&mut self, id: PathSetId) {
+        let set = self.set_mut(id);
+        set.installed -= 1;
+        if set.installed == 0 {
+            self.touch(id);
+        }
+    }
+
+    /// Links or interfaces changed: all path sets are looked at again.
+    pub(super) fn touch_all(&mut self) {
+        for id in 0..self.sets.len() {
+            if self.sets[id].is_some() {
+                self.touch(u32::try_from(id).expect("indexes of path sets are 32 bits wide"));
+            }
+        }
+    }
+
+    /// A nexthop object changed.
+    pub(super) fn touch_object(&mut self, object: u32) {
+        for id in self.by_object.get(&object).cloned().unwrap_or_default() {
+            self.touch(id);
+        }
+    }
+
+    fn flush_set(&mut self, id: PathSetId) {
+        let set = self.set_mut(id);
+        set.flushed = true;
+        let key = set.key.clone();
+        self.index.remove(&key);
+        if let Target::Object(object) = key.target {
+            self.forget_object(object, id);
+        }
+        self.flushed = true;
+    }
+
+    fn forget_object(&mut self, object: u32, id: PathSetId) {
+        if let Some(ids) = self.by_object.get_mut(&object) {
+            ids.retain(|held| *held != id);
+            if ids.is_empty() {
+                self.by_object.remove(&object);
+            }
+        }
+    }
+
+    /// The kernel deleted every route that uses the nexthop object.
+    pub(super) fn flush_object(&mut self, object: u32) {
+        for id in self.by_object.get(&object).cloned().unwrap_or_default() {
+            self.flush_set(id);
+        }
+    }
+
+    /// The kernel deleted every route of one family whose paths are all on links that are down,
+    /// one of them `ifindex`; with `all` (address or link deleted) also the local ones of IPv4.
+    /// (`fib_sync_down_dev`, `fib6_ifdown`.)
+    pub(super) fn flush_link(&mut self, ifindex: u32, ipv4: bool, all: bool, links: &Links) {
+        let gone = |key: &Key| {
+            let stays = ipv4 && !all && key.route_type == RouteType::Local;
+            let down = |other: u32| other == ifindex || links.get(other).is_some_and(|l| !l.up);
+            key.ipv4 == ipv4
+                && !stays
+                && key.ways().any(|(other, _)| other == ifindex)
+                && key.ways().all(|(other, _)| down(other))
+        };
+        let ids: Vec<PathSetId> =
+            self.index.iter().filter(|(key, _)| gone(key)).map(|(_, id)| *id).collect();
+        for id in ids {
+            self.flush_set(id);
+        }
+    }
+
+    /// Whether a path on this link is dead for a reason that the base does not know.
+    pub(super) fn dead_on(&self, ifindex: u32) -> bool {
+        self.index.keys().any(|key| match &key.target {
+            Target::Paths(paths) => paths.iter().any(|path| path.dead && path.ifindex == ifindex),
+            Target::Object(_) => false,
+        })
+    }
+
+    /// Whether sets were flushed since the last call.
+    pub(super) fn take_flushed(&mut self) -> bool {
+        std::mem::take(&mut self.flushed)
+    }
+
+    /// Looks at the changed path sets again; true where some turned dead or alive.
+    pub(super) fn revive(&mut self, links: &Links, objects: &Objects) -> bool {
+        let mut turned = false;
+        for position in 0..self.dirty.len() {
+            let id = self.dirty[position];
+            let set = self.set(id);
+            let alive = !set.flushed && !resolve(&set.key, links, objects).is_empty();
+            // Routes of a new set are looked at anyway.
+            turned |= set.alive == Some(!alive) && set.references > 0;
+            self.set_mut(id).alive = Some(alive);
+        }
+        turned
+    }
+
+    /// Tells the packet path the groups and next hops that changed, and frees what nobody uses.
+    pub(super) fn settle(
+        &mut self,
+        links: &Links,
+        objects: &Objects,
+        neighbours: &mut Neighbours,
+        staged: &mut Staged,
+    ) {
+        for id in std::mem::take(&mut self.dirty) {
+            let set = self.set_mut(id);
+            set.dirty = false;
+            let (installed, group) = (set.installed > 0, set.group);
+            if let Some(group) = group {
+                let members =
+                    if installed { resolve(&set.key, links, objects) } else { Vec::new() };
+                self.tell_group(id, group, members, neighbours, staged);
+                if !installed {
+                    self.groups.retire(group.0);
+                    self.set_mut(id).group = None;
+                }
+            }
+            if self.set(id).references == 0 && !installed {
+                self.forget(id);
+            }
+        }
+        self.settle_hops(neighbours, staged);
+        self.groups.settle();
+        self.hop_ids.settle();
+    }
+
+    fn tell_group(
+        &mut self,
+        id: PathSetId,
+        group: NextHopGroupId,
+        members: Vec<(Hop, u32)>,
+        neighbours: &mut Neighbours,
+        staged: &mut Staged,
+    ) {
+        let told = std::mem::replace(&mut self.set_mut(id).told, members.clone());
+        if told == members {
+            return;
+        }
+        let numbered: Vec<Member> = members
+            .iter()
+            .map(|(hop, weight)| Member {
+                next_hop: self.reference_hop(*hop, neighbours),
+                weight: *weight,
+            })
+            .collect();
+        for (hop, _) in &told {
+            self.release_hop(*hop);
+        }
+        staged.push(if numbered.is_empty() {
+            RouteUpdate::RemoveGroup(group)
+        } else {
+            RouteUpdate::SetGroup(group, numbered)
+        });
+    }
+
+    fn forget(&mut self, id: PathSetId) {
+        let Some(set) = self.sets[id as usize].take() else { return };
+        if !set.flushed {
+            if let Target::Object(object) = set.key.target {
+                self.forget_object(object, id);
+            }
+            self.index.remove(&set.key);
+        }
+        self.free.push(id);
+    }
+
+    fn reference_hop(&mut self, hop: Hop, neighbours: &mut Neighbours) -> NextHopId {
+        if let Some(entry) = self.hops.get_mut(&hop) {
+            entry.references += 1;
+            return entry.id;
+        }
+        let next_hop = match hop {
+            Hop::Special(special) => NextHop::Special(special),
+            Hop::Connected(interface) => NextHop::Connected(interface),
+            Hop::Gateway { interface, ifindex, address } => {
+                NextHop::Gateway(neighbours.reference(interface, ifindex, address))
+            }
+        };
+        let id = NextHopId(self.hop_ids.take());
+        self.hops.insert(hop, HopEntry { id, next_hop, references: 1, told: false });
+        self.hops_dirty.push(hop);
+        id
+    }
+
+    fn release_hop(&mut self, hop: Hop) {
+        if let Some(entry) = self.hops.get_mut(&hop) {
+            entry.references -= 1;
+            if entry.references == 0 {
+                self.hops_dirty.push(hop);
+            }
+        }
+    }
+
+    fn settle_hops(&mut self, neighbours: &mut Neighbours, staged: &mut Staged) {
+        for hop in std::mem::take(&mut self.hops_dirty) {
+            let Some(entry) = self.hops.get_mut(&hop) else { continue };
+            if entry.references > 0 {
+                if !std::mem::replace(&mut entry.told, true) {
+                    staged.push(RouteUpdate::SetNextHop(entry.id, entry.next_hop));
+                }
+                continue;
+            }
+            if entry.told {
+                staged.push(RouteUpdate::RemoveNextHop(entry.id));
+            }
+            self.hop_ids.retire(entry.id.0);
+            self.hops.remove(&hop);
+            if let Hop::Gateway { interface, address, .. } = hop {
+                neighbours.release(interface, address);
+            }
+        }
+    }
+
+    /// Groups that the packet path holds.
+    pub(super) fn groups(&self) -> usize {
+        self.sets.iter().flatten().filter(|set| set.group.is_some()).count()
+    }
+}
+
+/// The usable next hops of a path set, with their weights; none where it is dead.
+fn resolve(key: &Key, links: &Links, objects: &Objects) -> Vec<(Hop, u32)> {
+    if let Some(special) = key.special() {
+        return vec![(Hop::Special(special), 1)];
+    }
+    let mut members = Vec::new();
+    match &key.target {
+        Target::Paths(paths) => {
+            for path in paths {
+                add_path(&mut members, path, path.weight, key.ipv4, links);
+            }
+        }
+        Target::Object(object) => {
+            for (object, weight) in objects.members(*object) {
+                match objects.kind(object) {
+                    Some(NextHopObjectKind::Path { path, kernel_only: false }) => {
+                        add_path(&mut members, path, weight, key.ipv4, links);
+                    }
+                    Some(NextHopObjectKind::Blackhole) => {
+                        add(&mut members, Hop::Special(Special::Blackhole), weight);
+                    }
+                    // One that is not known yet is the kernel's to follow.
+                    _ => add(&mut members, Hop::Special(Special::NotServed), weight),
+                }
+            }
+        }
+    }
+    members
+}
+
+fn add_path(members: &mut Vec<(Hop, u32)>, path: &Path, weight: u32, ipv4: bool, links: &Links) {
+    let ifindex = path.ifindex;
+    if path.dead || !links.usable(ifindex, ipv4) {
+        return;
+    }
+    let hop = match (links.interface(ifindex), path.via) {
+        (None, _) => Hop::Special(Special::NotServed),
+        (Some(interface), None) => Hop::Connected(interface),
+        (Some(interface), Some(address)) => Hop::Gateway { interface, ifindex, address },
+    };
+    add(members, hop, weight);
+}
+
+/// Adds a member, once: the weights of equal ones add up.
+fn add(members: &mut Vec<(Hop, u32)>, hop: Hop, weight: u32) {
+    let weight = weight.max(1);
+    match members.iter_mut().find(|(held, _)| *held == hop) {
+        Some((_, sum)) => *sum = sum.saturating_add(weight),
+        None => members.push((hop, weight)),
+    }
+}

@@ -1,0 +1,525 @@
+//! Routes: per prefix the candidates that the kernel holds, in its order, and the choice.
+//!
+//! A prefix has one candidate nearly always, so that one lies in the entry itself. More are kept
+//! in the kernel's order: table `local` before `main`, higher type of service first, lower metric
+//! first, and within these as the kernel put them.
+
+use hashbrown::HashMap;
+use ipnet::{IpNet, Ipv6Net};
+use linecard_services::route::{RouteUpdate, Special};
+
+use super::{
+    LocalUpdate,
+    paths::{Key, PathSetId, PathSets, Target},
+    staged::Staged,
+};
+use crate::facts::{Path, Route, RouteMode, RouteTarget, RouteType, TABLE_LOCAL};
+
+/// One route of the kernel.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    metric: u32,
+    paths: PathSetId,
+    in_local: bool,
+    type_of_service: u8,
+    protocol: u8,
+    generation: u8,
+}
+
+impl Candidate {
+    /// Where it stands among the others of its prefix; equal ones form a class.
+    fn rank(&self) -> (bool, u8, u32) {
+        (!self.in_local, 255 - self.type_of_service, self.metric)
+    }
+}
+
+#[derive(Debug, Default)]
+enum Candidates {
+    #[default]
+    None,
+    One(Candidate),
+    // Boxed twice: a vector in place would double the size of every entry.
+    #[allow(clippy::box_collection)]
+    Many(Box<Vec<Candidate>>),
+}
+
+impl Candidates {
+    fn as_slice(&self) -> &[Candidate] {
+        match self {
+            Self::None => &[],
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Many(many) => many,
+        }
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [Candidate] {
+        match self {
+            Self::None => &mut [],
+            Self::One(one) => std::slice::from_mut(one),
+            Self::Many(many) => many,
+        }
+    }
+
+    fn insert(&mut self, at: usize, candidate: Candidate) {
+        match self {
+            Self::None => *self = Self::One(candidate),
+            Self::One(one) => {
+                let mut many = vec![*one];
+                many.insert(at, candidate);
+                *self = Self::Many(Box::new(many));
+            }
+            Self::Many(many) => many.insert(at, candidate),
+        }
+    }
+
+    fn remove(&mut self, at: usize) -> Candidate {
+        let removed = self.as_slice()[at];
+        match self {
+            Self::Many(many) => {
+                many.remove(at);
+                if let [one] = many[..] {
+                    *self = Self::One(one);
+                }
+            }
+            Self::None | Self::One(_) => *self = Self::None,
+        }
+        removed
+    }
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    candidates: Candidates,
+    /// Where the packet path was told to go.
+    installed: Option<PathSetId>,
+    dirty: bool,
+}
+
+/// A route as it is held, for display.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldRoute {
+    /// Destination.
+    pub prefix: IpNet,
+    /// Type.
+    pub route_type: RouteType,
+    /// From the table `local` (else `main`).
+    pub in_local: bool,
+    /// Metric.
+    pub metric: u32,
+    /// Who installed it.
+    pub protocol: u8,
+    /// Where it leads.
+    pub target: RouteTarget,
+    /// The packet path uses it.
+    pub selected: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Routes {
+    entries: HashMap<IpNet, Entry>,
+    dirty: Vec<IpNet>,
+    /// IPv6 prefixes of the table `local` that are longer than an address: the kernel asks that
+    /// table first, so they hide routes of `main` inside them. (IPv4 merges the two tables.)
+    covers: HashMap<Ipv6Net, u32>,
+    /// Path sets that stand for answers without a route of their own.
+    local: PathSetId,
+    not_served: PathSetId,
+}
+
+/// The path set that a route of the kernel means.
+fn key_of(route: &Route) -> Key {
+    let target = match &route.target {
+        RouteTarget::NextHopObject(id) => Target::Object(*id),
+        RouteTarget::Paths(paths) => {
+            let mut paths = paths.clone();
+            paths.sort_unstable();
+            Target::Paths(paths.into_boxed_slice())
+        }
+    };
+    Key {
+        route_type: route.route_type,
+        kernel_only: route.kernel_only,
+        ipv4: matches!(route.prefix, IpNet::V4(_)),
+        target,
+    }
+}
+
+fn fixed(route_type: RouteType) -> Key {
+    Key { route_type, kernel_only: false, ipv4: true, target: Target::Paths(Box::default()) }
+}
+
+/// Whether the two lead the same way, whatever the weights and the state of the links.
+fn same_ways(one: &Key, other: &Key) -> bool {
+    one.route_type == other.route_type
+        && match (&one.target, &other.target) {
+            (Target::Object(one), Target::Object(other)) => one == other,
+            (Target::Paths(_), Target::Paths(_)) => {
+                let mut one: Vec<_> = one.ways().collect();
+                let mut other: Vec<_> = other.ways().collect();
+                one.sort_unstable();
+                other.sort_unstable();
+                one == other
+            }
+            _ => false,
+        }
+}
+
+/// Whether the two have a path in common: in IPv6 they are then states of one route.
+fn share_ways(one: &Key, other: &Key) -> bool {
+    one.route_type == other.route_type
+        && (same_ways(one, other) || one.ways().any(|way| other.ways().any(|held| held == way)))
+}
+
+/// Whether IPv6 takes the route as part of a multipath route (`rt6_qualify_for_ecmp`).
+fn has_gateways(key: &Key) -> bool {
+    key.ways().next().is_some() && key.ways().all(|(_, via)| via.is_some())
+}
+
+impl Routes {
+    pub(super) fn new(paths: &mut PathSets) -> Self {
+        Self {
+            entries: HashMap::new(),
+            dirty: Vec::new(),
+            covers: HashMap::new(),
+            local: paths.acquire(fixed(RouteType::Local)),
+            not_served: paths.acquire(fixed(RouteType::Other)),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn iter<'a>(&'a self, paths: &'a PathSets) -> impl Iterator<Item = HeldRoute> + 'a {
+        self.entries.iter().flat_map(move |(prefix, entry)| {
+            entry.candidates.as_slice().iter().map(move |candidate| {
+                let key = paths.key(candidate.paths);
+                HeldRoute {
+                    prefix: *prefix,
+                    route_type: key.route_type,
+                    in_local: candidate.in_local,
+                    metric: candidate.metric,
+                    protocol: candidate.protocol,
+                    target: match &key.target {
+                        Target::Paths(paths) => RouteTarget::Paths(paths.to_vec()),
+                        Target::Object(id) => RouteTarget::NextHopObject(*id),
+                    },
+                    selected: entry.installed == Some(candidate.paths),
+                }
+            })
+        })
+    }
+
+    fn touch(entry: &mut Entry, prefix: IpNet, dirty: &mut Vec<IpNet>) {
+        if !std::mem::replace(&mut entry.dirty, true) {
+            dirty.push(prefix);
+        }
+    }
+
+    /// Takes a route. `dump`: it comes from a dump, in the kernel's order.
+    pub(super) fn set(
+        &mut self,
+        route: &Route,
+        mode: RouteMode,
+        generation: u8,
+        dump: bool,
+        paths: &mut PathSets,
+    ) {
+        let key = key_of(route);
+        let candidate = Candidate {
+            metric: route.metric,
+            paths: paths.acquire(key),
+            in_local: route.table == TABLE_LOCAL,
+            type_of_service: route.type_of_service,
+            protocol: route.protocol,
+            generation,
+        };
+        let entry = self.entries.entry(route.prefix).or_default();
+        let changed = if matches!(route.prefix, IpNet::V4(_)) {
+            place_ipv4(&mut entry.candidates, candidate, mode, dump, paths)
+        } else {
+            place_ipv6(&mut entry.candidates, candidate, mode, paths)
+        };
+        if changed {
+            Self::touch(entry, route.prefix, &mut self.dirty);
+            self.note_cover(route.prefix, paths);
+        }
+    }
+
+    /// Removes a route, or some of its paths; false where it is not known.
+    pub(super) fn remove(&mut self, route: &Route, generation: u8, paths: &mut PathSets) -> bool {
+        let key = key_of(route);
+        let rank = (route.table != TABLE_LOCAL, 255 - route.type_of_service, route.metric);
+        let Some(entry) = self.entries.get_mut(&route.prefix) else { return false };
+        let found = if key.ipv4 {
+            take_ipv4(&mut entry.candidates, rank, &key, paths)
+        } else {
+            take_ipv6(&mut entry.candidates, rank, &key, generation, paths)
+        };
+        if found {
+            Self::touch(entry, route.prefix, &mut self.dirty);
+            self.note_cover(route.prefix, paths);
+        }
+        found
+    }
+
+    /// Drops the candidates that `goes` names. Cost: linear in the routes.
+    fn sweep(&mut self, paths: &mut PathSets, goes: impl Fn(&Candidate, &PathSets) -> bool) {
+        let mut covers = Vec::new();
+        for (prefix, entry) in &mut self.entries {
+            let mut at = 0;
+            while let Some(candidate) = entry.candidates.as_slice().get(at) {
+                if !goes(candidate, paths) {
+                    at += 1;
+                    continue;
+                }
+                paths.release(entry.candidates.remove(at).paths);
+                Self::touch(entry, *prefix, &mut self.dirty);
+                if matches!(prefix, IpNet::V6(net) if self.covers.contains_key(net)) {
+                    covers.push(*prefix);
+                }
+            }
+        }
+        for prefix in covers {
+            self.note_cover(prefix, paths);
+        }
+    }
+
+    /// Drops the routes that a dump has not shown.
+    pub(super) fn sweep_stale(&mut self, paths: &mut PathSets, is_stale: impl Fn(u8) -> bool) {
+        self.sweep(paths, |candidate, _| is_stale(candidate.generation));
+    }
+
+    /// Drops the routes whose path set was flushed.
+    pub(super) fn sweep_flushed(&mut self, paths: &mut PathSets) {
+        self.sweep(paths, |candidate, paths| paths.is_flushed(candidate.paths));
+    }
+
+    /// Path sets turned dead or alive: prefixes with more than one choice, or with one that
+    /// differs from what is installed, choose again. Cost: linear in the routes.
+    pub(super) fn touch_turned(&mut self, paths: &PathSets) {
+        for (prefix, entry) in &mut self.entries {
+            let candidates = entry.candidates.as_slice();
+            let settled = match candidates {
+                [one] => entry.installed.is_some() == paths.alive(one.paths),
+                _ => false,
+            };
+            if !settled {
+                Self::touch(entry, *prefix, &mut self.dirty);
+            }
+        }
+    }
+
+    /// Keeps the list of covering local prefixes; a change of it lets all of IPv6 choose again.
+    fn note_cover(&mut self, prefix: IpNet, paths: &PathSets) {
+        let IpNet::V6(net) = prefix else { return };
+        if net.prefix_len() == 128 {
+            return;
+        }
+        let local = |candidate: &&Candidate| {
+            candidate.in_local && paths.special(candidate.paths) == Some(Special::Local)
+        };
+        let candidates = self.entries.get(&prefix).map_or(&[][..], |e| e.candidates.as_slice());
+        let count = u32::try_from(candidates.iter().filter(local).count()).unwrap_or(u32::MAX);
+        let changed = match count {
+            0 => self.covers.remove(&net).is_some(),
+            _ => self.covers.insert(net, count).is_none(),
+        };
+        if changed {
+            for (inside, entry) in &mut self.entries {
+                if matches!(inside, IpNet::V6(inside) if net.contains(inside)) {
+                    Self::touch(entry, *inside, &mut self.dirty);
+                }
+            }
+        }
+    }
+
+    /// Chooses again for the prefixes that changed, and tells the packet path.
+    pub(super) fn settle(
+        &mut self,
+        paths: &mut PathSets,
+        staged: &mut Staged,
+        local: &mut Vec<LocalUpdate>,
+    ) {
+        for prefix in std::mem::take(&mut self.dirty) {
+            let Some(entry) = self.entries.get(&prefix) else { continue };
+            let chosen = self.choose(prefix, entry.candidates.as_slice(), paths);
+            let entry = self.entries.get_mut(&prefix).expect("found above");
+            entry.dirty = false;
+            let installed = std::mem::replace(&mut entry.installed, chosen);
+            if matches!(entry.candidates, Candidates::None) && chosen.is_none() {
+                self.entries.remove(&prefix);
+            }
+            if installed != chosen {
+                note_local(prefix, installed, chosen, paths, local);
+                match chosen {
+                    Some(set) => staged.push(RouteUpdate::SetRoute(prefix, paths.install(set))),
+                    None => staged.push(RouteUpdate::RemoveRoute(prefix)),
+                }
+                if let Some(set) = installed {
+                    paths.uninstall(set);
+                }
+            }
+        }
+    }
+
+    /// The path set that a packet to `prefix` takes; `None` where the kernel would look for a
+    /// shorter prefix.
+    fn choose(
+        &self,
+        prefix: IpNet,
+        candidates: &[Candidate],
+        paths: &PathSets,
+    ) -> Option<PathSetId> {
+        let mut alive = candidates.iter().filter(|candidate| paths.alive(candidate.paths));
+        let first = alive.next()?;
+        if first.type_of_service != 0 || alive.clone().any(|other| other.type_of_service != 0) {
+            return Some(self.not_served);
+        }
+        let IpNet::V6(net) = prefix else { return Some(first.paths) };
+        if !first.in_local && self.covers.keys().any(|cover| cover.contains(&net)) {
+            return Some(self.local);
+        }
+        // IPv6 takes turns among routes of one metric that form no multipath route.
+        let special = paths.special(first.paths);
+        let agree = |other: &Candidate| special.is_some() && paths.special(other.paths) == special;
+        let rivals = alive.filter(|other| other.rank() == first.rank());
+        if rivals.clone().all(agree) { Some(first.paths) } else { Some(self.not_served) }
+    }
+}
+
+fn note_local(
+    prefix: IpNet,
+    old: Option<PathSetId>,
+    new: Option<PathSetId>,
+    paths: &PathSets,
+    local: &mut Vec<LocalUpdate>,
+) {
+    if prefix.prefix_len() != prefix.max_prefix_len() {
+        return;
+    }
+    let is_local =
+        |set: Option<PathSetId>| set.is_some_and(|set| paths.special(set) == Some(Special::Local));
+    match (is_local(old), is_local(new)) {
+        (false, true) => local.push(LocalUpdate::Set(prefix.addr())),
+        (true, false) => local.push(LocalUpdate::Remove(prefix.addr())),
+        _ => {}
+    }
+}
+
+/// First and last position of a class.
+fn class(candidates: &[Candidate], rank: (bool, u8, u32)) -> std::ops::Range<usize> {
+    let start = candidates.partition_point(|held| held.rank() < rank);
+    let end = candidates.partition_point(|held| held.rank() <= rank);
+    start..end
+}
+
+/// Puts `new` in place of the candidate at `at`; false where that leads the same way.
+fn put(candidates: &mut Candidates, at: usize, new: Candidate, paths: &mut PathSets) -> bool {
+    let old = std::mem::replace(&mut candidates.as_mut_slice()[at], new);
+    paths.release(old.paths);
+    old.paths != new.paths
+}
+
+/// `fib_table_insert`: before, after or in place of those with equal metric. True where the choice
+/// may change.
+fn place_ipv4(
+    candidates: &mut Candidates,
+    new: Candidate,
+    mode: RouteMode,
+    dump: bool,
+    paths: &mut PathSets,
+) -> bool {
+    let range = class(candidates.as_slice(), new.rank());
+    let same = range.clone().find(|at| candidates.as_slice()[*at].paths == new.paths);
+    match same {
+        // The kernel holds no route twice, so this is one that is known already.
+        Some(at) if range.len() == 1 || (mode != RouteMode::Replace && !dump) => {
+            return put(candidates, at, new, paths);
+        }
+        Some(at) => paths.release(candidates.remove(at).paths),
+        None => {}
+    }
+    let range = class(candidates.as_slice(), new.rank());
+    if mode == RouteMode::Replace && !range.is_empty() && same != Some(range.start) {
+        return put(candidates, range.start, new, paths);
+    }
+    let last = dump || mode == RouteMode::Append;
+    candidates.insert(if last { range.end } else { range.start }, new);
+    true
+}
+
+/// `fib6_add_rt2node`: a message carries all paths of the route, those known before among them.
+/// True where the choice may change.
+fn place_ipv6(
+    candidates: &mut Candidates,
+    new: Candidate,
+    mode: RouteMode,
+    paths: &mut PathSets,
+) -> bool {
+    let range = class(candidates.as_slice(), new.rank());
+    let key = |at: &usize| paths.key(candidates.as_slice()[*at].paths);
+    let shared = range.clone().find(|at| share_ways(key(at), paths.key(new.paths)));
+    let replaced = match mode {
+        RouteMode::Replace => shared
+            .or_else(|| {
+                let gateways = has_gateways(paths.key(new.paths));
+                range.clone().find(|at| has_gateways(key(at)) == gateways)
+            })
+            .or((!range.is_empty()).then_some(range.start)),
+        RouteMode::Prepend | RouteMode::Append => shared,
+    };
+    if let Some(at) = replaced {
+        return put(candidates, at, new, paths);
+    }
+    candidates.insert(range.end, new);
+    true
+}
+
+fn take_ipv4(
+    candidates: &mut Candidates,
+    rank: (bool, u8, u32),
+    key: &Key,
+    paths: &mut PathSets,
+) -> bool {
+    let range = class(candidates.as_slice(), rank);
+    let only = if range.len() == 1 { Some(range.start) } else { None };
+    let exact =
+        range.clone().find(|at| same_ways(paths.key(candidates.as_slice()[*at].paths), key));
+    let Some(at) = exact.or(only) else { return false };
+    paths.release(candidates.remove(at).paths);
+    true
+}
+
+/// `fib6_del_route`: a message names the paths that went, one or all.
+fn take_ipv6(
+    candidates: &mut Candidates,
+    rank: (bool, u8, u32),
+    key: &Key,
+    generation: u8,
+    paths: &mut PathSets,
+) -> bool {
+    let range = class(candidates.as_slice(), rank);
+    let held = |at: &usize| paths.key(candidates.as_slice()[*at].paths);
+    let exact = range.clone().find(|at| same_ways(held(at), key));
+    let Some(at) = exact.or_else(|| range.clone().find(|at| share_ways(held(at), key))) else {
+        return false;
+    };
+    let old = candidates.as_slice()[at];
+    let left: Vec<Path> = match &paths.key(old.paths).target {
+        Target::Paths(held) if exact.is_none() => {
+            let gone: Vec<_> = key.ways().collect();
+            held.iter().filter(|path| !gone.contains(&(path.ifindex, path.via))).copied().collect()
+        }
+        _ => Vec::new(),
+    };
+    if left.is_empty() {
+        candidates.remove(at);
+    } else {
+        let rest = Key { target: Target::Paths(left.into()), ..paths.key(old.paths).clone() };
+        let set = paths.acquire(rest);
+        candidates.as_mut_slice()[at] = Candidate { paths: set, generation, ..old };
+    }
+    paths.release(old.paths);
+    true
+}
