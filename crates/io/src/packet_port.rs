@@ -1,0 +1,143 @@
+//! A port on an `AF_PACKET` socket, for interfaces whose driver has no XDP (packet(7)).
+//!
+//! `recvmmsg` puts packets into frames and `sendmmsg` takes them from there, so that a packet is
+//! copied once on each side.
+//!
+//! The kernel sees each packet too. Who opens the port also keeps the kernel from forwarding what
+//! Linecard takes: a classifier at the interface's ingress drops it, and the same one as the
+//! socket's filter lets nothing else in ([`PacketPortOptions::filter`]).
+//!
+//! What the kernel took off a packet is put back: the outer VLAN tag, and a checksum that a local
+//! sender left to the hardware. A packet that generic receive offload merged out of several
+//! (`gso_type` in the virtio header) does not fit the frames of a link and is never taken: it is
+//! counted as invalid here, and the classifier leaves it to the kernel (`gso_segs` over 1).
+
+mod error;
+mod offload;
+mod receive;
+mod socket;
+mod transmit;
+
+use std::cell::Cell;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+pub use error::PacketPortError;
+use receive::ReceiveBatch;
+use transmit::TransmitQueue;
+
+use crate::{Frame, KernelCounters, PacketMemory, PortQueue};
+
+/// How to open one queue of a [`PacketPort`].
+#[derive(Debug, Clone, Copy)]
+pub struct PacketPortOptions<'a> {
+    /// Name of the interface, in the calling thread's network namespace.
+    pub interface: &'a str,
+    /// The group of queues among which the kernel spreads the interface's flows by their hash
+    /// (`PACKET_FANOUT_HASH`); all queues of a port name the same number, of their own in the
+    /// namespace. `None` for a port of one queue.
+    pub fanout_group: Option<u16>,
+    /// A loaded program of type `BPF_PROG_TYPE_SOCKET_FILTER` (`SO_ATTACH_BPF`), in force before
+    /// the first packet. `None` takes everything.
+    pub filter: Option<BorrowedFd<'a>>,
+    /// Room for received packets that wait, in bytes of the kernel's memory, which takes about
+    /// 800 for a short packet.
+    pub receive_buffer_bytes: usize,
+    /// Frames that may wait to be sent, at least 1.
+    pub transmit_frames_max: usize,
+}
+
+impl<'a> PacketPortOptions<'a> {
+    /// One queue without a filter, 8 MiB of room for received packets, 512 frames to transmit.
+    #[must_use]
+    pub fn new(interface: &'a str) -> Self {
+        Self {
+            interface,
+            fanout_group: None,
+            filter: None,
+            receive_buffer_bytes: 8 << 20,
+            transmit_frames_max: 512,
+        }
+    }
+}
+
+/// One receive and one transmit queue on an interface, each a packet socket.
+#[derive(Debug)]
+pub struct PacketPort {
+    receiver: OwnedFd,
+    sender: OwnedFd,
+    batch: ReceiveBatch,
+    queue: TransmitQueue,
+    /// Packets that came and cannot be forwarded.
+    invalid: u64,
+    /// Packets that the socket dropped; the kernel forgets its count at each reading.
+    dropped: Cell<u64>,
+}
+
+impl PacketPort {
+    /// Opens a queue.
+    ///
+    /// # Errors
+    /// Without `CAP_NET_RAW`, for an interface that is missing or not Ethernet, and when the kernel
+    /// refuses an option; each names the interface and the remedy.
+    pub fn open(options: &PacketPortOptions<'_>) -> Result<Self, PacketPortError> {
+        Ok(Self {
+            receiver: socket::receiver(options)?,
+            sender: socket::sender(options)?,
+            batch: ReceiveBatch::new(),
+            queue: TransmitQueue::new(options.transmit_frames_max.max(1)),
+            invalid: 0,
+            dropped: Cell::new(0),
+        })
+    }
+}
+
+impl PortQueue for PacketPort {
+    fn receive(
+        &mut self,
+        memory: &mut PacketMemory,
+        frames: &mut Vec<Frame>,
+        frames_max: usize,
+    ) -> usize {
+        let before = frames.len();
+        loop {
+            let room = frames_max - (frames.len() - before);
+            let asked = room.min(receive::BATCH_MAX);
+            let got = self.batch.receive(self.receiver.as_fd(), memory, asked);
+            self.invalid += self.batch.take(memory, frames, got);
+            // A batch that is not full emptied the socket, or the memory.
+            if got < asked || asked == 0 {
+                return frames.len() - before;
+            }
+        }
+    }
+
+    fn transmit(&mut self, _memory: &mut PacketMemory, frames: &mut Vec<Frame>) -> usize {
+        self.queue.push(frames)
+    }
+
+    fn flush(&mut self, memory: &mut PacketMemory) {
+        self.queue.flush(self.sender.as_fd(), memory);
+    }
+
+    fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    fn sent(&self) -> u64 {
+        self.queue.sent
+    }
+
+    fn readable(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.receiver.as_fd())
+    }
+
+    fn kernel_counters(&self) -> KernelCounters {
+        let dropped = self.dropped.get() + socket::take_drops(self.receiver.as_fd());
+        self.dropped.set(dropped);
+        KernelCounters {
+            rx_ring_full: dropped,
+            rx_invalid: self.invalid,
+            tx_invalid: self.queue.lost,
+        }
+    }
+}

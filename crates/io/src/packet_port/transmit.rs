@@ -1,0 +1,120 @@
+//! Sends frames from where they lie, many with one system call.
+#![allow(unsafe_code, reason = "hands chunks of packet memory to sendmmsg")]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use crate::{Frame, PacketMemory};
+
+/// Packets that one call sends at most.
+const BATCH_MAX: usize = 64;
+
+/// Frames that wait to be sent, and the arguments of `sendmmsg`.
+pub(super) struct TransmitQueue {
+    frames: Vec<Frame>,
+    frames_max: usize,
+    messages: Box<[libc::mmsghdr]>,
+    vectors: Box<[libc::iovec]>,
+    /// Frames that the interface took.
+    pub(super) sent: u64,
+    /// Frames that it refused for good.
+    pub(super) lost: u64,
+}
+
+// SAFETY: the pointers in `messages` and `vectors` are written anew before each system call and not
+// followed after it, so they may lie about in another thread.
+unsafe impl Send for TransmitQueue {}
+
+impl std::fmt::Debug for TransmitQueue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TransmitQueue").field("frames", &self.frames.len()).finish_non_exhaustive()
+    }
+}
+
+impl TransmitQueue {
+    pub(super) fn new(frames_max: usize) -> Self {
+        // SAFETY: all-zero is a value of these plain structs of integers and raw pointers.
+        let (message, vector) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+        Self {
+            frames: Vec::with_capacity(frames_max),
+            frames_max,
+            messages: vec![message; BATCH_MAX].into(),
+            vectors: vec![vector; BATCH_MAX].into(),
+            sent: 0,
+            lost: 0,
+        }
+    }
+
+    /// Takes frames from the front of `frames` while there is room; returns how many.
+    pub(super) fn push(&mut self, frames: &mut Vec<Frame>) -> usize {
+        let taken = frames.len().min(self.frames_max - self.frames.len());
+        self.frames.extend(frames.drain(..taken));
+        taken
+    }
+
+    /// Frames that wait.
+    pub(super) fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Sends what waits, as far as the interface takes it.
+    pub(super) fn flush(&mut self, socket: BorrowedFd<'_>, memory: &mut PacketMemory) {
+        let mut done = 0;
+        while done < self.frames.len() {
+            match self.send(socket, memory, done) {
+                Ok(sent) => {
+                    self.sent += sent as u64;
+                    done += sent;
+                }
+                Err(error) => match error.raw_os_error() {
+                    // The interface or the socket is full: the rest waits for the next call.
+                    Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR) => break,
+                    // Down or gone: like a card's, its queue is lost.
+                    Some(libc::ENETDOWN | libc::ENXIO | libc::ENODEV) => {
+                        self.lost += (self.frames.len() - done) as u64;
+                        done = self.frames.len();
+                    }
+                    // This frame alone, for its length: over the MTU and the link-layer header, with
+                    // 4 bytes more for an 802.1Q tag alone (packet_snd in net/packet/af_packet.c).
+                    _ => {
+                        self.lost += 1;
+                        done += 1;
+                    }
+                },
+            }
+        }
+        for frame in self.frames.drain(..done) {
+            memory.free(frame);
+        }
+    }
+
+    /// One system call for a batch of the frames from `first`; how many were sent, at least one.
+    fn send(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        memory: &PacketMemory,
+        first: usize,
+    ) -> io::Result<usize> {
+        let batch = self.frames[first..].iter().take(BATCH_MAX);
+        let count = batch.len();
+        for (index, frame) in batch.enumerate() {
+            let packet = memory.packet(frame);
+            self.vectors[index] =
+                libc::iovec { iov_base: packet.as_ptr().cast_mut().cast(), iov_len: packet.len() };
+            let message = &mut self.messages[index].msg_hdr;
+            message.msg_iov = &raw mut self.vectors[index];
+            message.msg_iovlen = 1;
+        }
+        // SAFETY: the first `count` messages point to vectors of this queue, and these to packets
+        // whose frames it owns; the kernel only reads them, and is done with them on return.
+        let sent = unsafe {
+            libc::sendmmsg(
+                socket.as_raw_fd(),
+                self.messages.as_mut_ptr(),
+                count as u32,
+                libc::MSG_DONTWAIT,
+            )
+        };
+        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    }
+}
