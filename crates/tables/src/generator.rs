@@ -2,9 +2,10 @@
 //!
 //! Prefix lengths follow a full table of 901,899 IPv4 and 160,147 IPv6 routes (the benchmark data
 //! of the MIT-licensed `gaissmai/bart`). Routes of the Internet also cluster: address space
-//! is handed out in blocks, and their holders announce many parts of one block. So longer prefixes
-//! are drawn from a pool of blocks (/16 for IPv4, /32 for IPv6), whose number was chosen so that the
-//! multibit table takes about as much memory a route as with the real ones.
+//! is handed out in blocks, whose holders announce many parts of one block. So prefixes are drawn
+//! from blocks within blocks; how many there are at a few lengths is counted from the same table
+//! ([`IPV4_BLOCKS`], [`IPV6_BLOCKS`]). Without them a tree over the routes would come out twice as
+//! large as with the real ones.
 
 use std::collections::HashSet;
 
@@ -58,10 +59,11 @@ pub const IPV6_LENGTHS: [(u8, u32); 11] = [
 /// Routes of all other IPv6 lengths from /16 to /128, which are drawn evenly.
 pub const IPV6_ROUTES_OTHER: u32 = 10_687;
 
-/// IPv4 routes that share a /16 block, on average.
-const IPV4_ROUTES_PER_BLOCK: usize = 32;
-/// IPv6 routes that share a /32 block, on average.
-const IPV6_ROUTES_PER_BLOCK: usize = 8;
+/// Distinct IPv4 blocks in use at a length, for each 1,000 routes, as (length, blocks).
+pub const IPV4_BLOCKS: [(u8, usize); 3] = [(13, 6), (16, 37), (19, 127)];
+
+/// Distinct IPv6 blocks in use at a length, for each 1,000 routes, as (length, blocks).
+pub const IPV6_BLOCKS: [(u8, usize); 5] = [(19, 2), (25, 68), (32, 183), (37, 110), (43, 196)];
 
 /// A seeded source of numbers (SplitMix64).
 #[derive(Debug, Clone)]
@@ -100,49 +102,69 @@ impl Random {
 /// `count` is at most 2,000,000: some lengths have no more prefixes to give.
 #[must_use]
 pub fn ipv4_routes(seed: u64, count: usize) -> Vec<Prefix<u32>> {
-    let mut random = Random::new(seed);
-    let blocks: Vec<u32> = (0..(count / IPV4_ROUTES_PER_BLOCK).max(1))
-        .map(|_| ((256 + random.below(223 * 256)) as u32) << 16)
-        .collect();
-    draw(&mut random, count, &IPV4_LENGTHS, 16, |random| blocks[random.below(blocks.len())])
+    let unicast = |random: &mut Random| {
+        (1 + random.below(223) as u32) << 24 | (random.address::<u32>() & 0xff_ffff)
+    };
+    draw(seed, count, &IPV4_LENGTHS, &IPV4_BLOCKS, unicast)
 }
 
 /// `count` distinct IPv6 prefixes out of 2000::/3, in random order. At most 2,000,000, as above.
 #[must_use]
 pub fn ipv6_routes(seed: u64, count: usize) -> Vec<Prefix<u128>> {
-    let mut random = Random::new(seed);
-    let others: Vec<u8> =
-        (16..=128).filter(|length| IPV6_LENGTHS.iter().all(|(main, _)| main != length)).collect();
     let mut lengths = IPV6_LENGTHS.to_vec();
-    lengths.extend(others.iter().map(|length| (*length, IPV6_ROUTES_OTHER / others.len() as u32)));
-    let blocks: Vec<u128> = (0..(count / IPV6_ROUTES_PER_BLOCK).max(1))
-        .map(|_| (1 << 125) | (random.address::<u128>() & (u128::mask(32) ^ u128::mask(3))))
-        .collect();
-    draw(&mut random, count, &lengths, 32, |random| blocks[random.below(blocks.len())])
+    let others = (16..=128).filter(|length| IPV6_LENGTHS.iter().all(|(main, _)| main != length));
+    let share = IPV6_ROUTES_OTHER / others.clone().count() as u32;
+    lengths.extend(others.map(|length| (length, share)));
+    let global = |random: &mut Random| (random.address::<u128>() >> 3) | (1 << 125);
+    draw(seed, count, &lengths, &IPV6_BLOCKS, global)
 }
 
-/// Draws prefixes: lengths by weight, the first `block_length` bits from `block`, the rest at
-/// random. A prefix shorter than a block is a block's beginning.
+/// Draws prefixes: the length by weight, then a block of the greatest length that is not longer,
+/// then the bits behind it.
 fn draw<A: Address>(
-    random: &mut Random,
+    seed: u64,
     count: usize,
     lengths: &[(u8, u32)],
-    block_length: u8,
-    block: impl Fn(&mut Random) -> A,
+    blocks_per_1000: &[(u8, usize)],
+    any: impl Fn(&mut Random) -> A,
 ) -> Vec<Prefix<A>> {
+    let mut random = Random::new(seed);
+    let mut blocks: Vec<(u8, Vec<A>)> = Vec::new();
+    for (length, per_1000) in blocks_per_1000 {
+        let one = |_| within(&mut random, &blocks, *length, &any);
+        let level = (0..count * per_1000 / 1000 + 1).map(one).collect();
+        blocks.push((*length, level));
+    }
     let total: u32 = lengths.iter().map(|(_, routes)| routes).sum();
     let mut seen = HashSet::with_capacity(count);
     let mut routes = Vec::with_capacity(count);
     while routes.len() < count {
         let length = length_at(lengths, random.below(total as usize) as u32);
-        let behind = A::mask(block_length) ^ A::mask(A::BITS);
-        let bits = block(random) | (random.address::<A>() & behind);
+        let bits = within(&mut random, &blocks, length, &any);
         let prefix = Prefix::new(bits, length).expect("the lengths are those of the address");
         if seen.insert(prefix) {
             routes.push(prefix);
         }
     }
     routes
+}
+
+/// An address within a block of the greatest length up to `length`, or `any` address.
+fn within<A: Address>(
+    random: &mut Random,
+    blocks: &[(u8, Vec<A>)],
+    length: u8,
+    any: impl Fn(&mut Random) -> A,
+) -> A {
+    let host = any(random);
+    match blocks.iter().rfind(|(block_length, _)| *block_length <= length) {
+        None => host,
+        Some((block_length, level)) => {
+            let behind = A::mask(*block_length) ^ A::mask(A::BITS);
+            let network = level[random.below(level.len())] & A::mask(*block_length);
+            network | (host & behind)
+        }
+    }
 }
 
 /// The length of route number `at`, counted through the table of lengths.
