@@ -15,6 +15,7 @@ pub mod packet_gate;
 pub mod packet_port;
 pub mod pcap_port;
 pub mod port;
+pub mod socket_option;
 pub mod punt_device;
 pub mod xdp;
 

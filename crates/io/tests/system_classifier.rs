@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use linecard_io::xdp::DeadManSwitch;
-use linecard_io::{LocalAddresses, Outcome, XdpPort};
+use linecard_io::{LocalAddresses, Outcome, PacketGate, XdpPort};
 use linecard_wire::MacAddress;
 use linecard_wire::builder::{Arp, Extension, Ipv4, Ipv6, PacketBuilder, Udp};
 use linecard_wire::ethernet::EtherType;
@@ -159,4 +159,12 @@ fn an_address_that_is_removed_is_transit_again() {
     assert!(local.remove(own).expect("remove"), "it was there");
     assert_eq!(port.classify(&frame).expect("run"), Outcome::Taken);
     assert!(!local.remove(own).expect("remove"), "it is gone");
+}
+
+#[test]
+fn the_kernel_accepts_the_programs_of_an_af_packet_port() {
+    let local = LocalAddresses::new().expect(REMEDY);
+    let switch = DeadManSwitch::new(1).expect(REMEDY);
+    let gate = PacketGate::new(1, PORT.octets(), 1792, &local, &switch).expect(REMEDY);
+    assert!(gate.outcomes().expect("maps").iter().all(|total| total.packets == 0));
 }

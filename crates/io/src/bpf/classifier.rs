@@ -99,8 +99,8 @@ pub(crate) enum Hook {
     SocketFilter,
 }
 
-/// Mark of frames that Linecard hands back to the kernel, so that the tcx and socket hooks let
-/// them pass; the tcx hook takes it off again. ("LC" and "pu" in ASCII would be 0x4c437075.)
+/// Mark of frames that Linecard hands back to the kernel ("LCpu" in ASCII), so that the tcx and
+/// socket hooks let them pass; the tcx hook takes it off again.
 pub(crate) const PUNT_MARK: i32 = 0x4c43_7075;
 
 /// The thread id in a futex word (`FUTEX_TID_MASK`, linux/futex.h): 0 when its owner has died.
@@ -122,6 +122,7 @@ const XDP_DATA_END: i16 = 4;
 const XDP_RX_QUEUE_INDEX: i16 = 16;
 const SKB_LEN: i16 = 0;
 const SKB_MARK: i16 = 8;
+const SKB_GSO_SIZE: i16 = 176;
 
 /// Where a header copied out of an skb lies, from the frame pointer.
 const HEADER_ON_STACK: i32 = -64;
@@ -207,6 +208,9 @@ impl Generator<'_> {
             self.asm.alu(Alu::Move, R1, R6);
             self.asm.call(XDP_GET_BUFF_LEN);
         } else {
+            // Several packets that receive offload merged into one fit no link.
+            self.asm.load(Width::U32, R0, R6, SKB_GSO_SIZE);
+            self.asm.jump_if_immediate(R0, If::NotEqual, 0, oversized);
             self.asm.load(Width::U32, R0, R6, SKB_LEN);
         }
         let max = self.from.packet_bytes_max as i32;

@@ -135,6 +135,14 @@ impl DeadManSwitch {
         self.word(worker).load(Ordering::Acquire) & 0x3fff_ffff != 0
     }
 
+    /// Makes the classifiers pass everything to the kernel from now on, whoever is armed: the first
+    /// step of a graceful stop, before the workers drain their queues.
+    pub fn stand_down(&self) {
+        for worker in 0..self.workers {
+            self.word(worker).store(0, Ordering::Release);
+        }
+    }
+
     /// Says that the calling thread is worker `worker` and alive, until the guard is dropped or the
     /// thread ends in whatever way.
     ///
@@ -237,5 +245,16 @@ mod tests {
         drop(armed);
         assert!(!switch.is_alive(0));
         assert_eq!(robust_list().expect("list"), before);
+    }
+
+    #[test]
+    fn standing_down_is_for_all_workers() {
+        let switch = switch();
+        let first = switch.arm(0).expect("arm");
+        let second = switch.arm(1).expect("arm");
+        switch.stand_down();
+        assert!(!switch.is_alive(0) && !switch.is_alive(1));
+        drop(second);
+        drop(first);
     }
 }
