@@ -1,1 +1,22 @@
-//! Placeholder.
+//! The local HTTP/JSON interface of a running daemon, and its client.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /v1/ports` | [`linecard_observe::PortsReport`] |
+//! | `GET /v1/routes?prefix=…&covers=…&after=…&limit=…` | [`linecard_observe::RoutesReport`], a page |
+//! | `GET /v1/neighbours` | [`linecard_observe::NeighboursReport`] |
+//! | `GET /v1/drops` | [`linecard_observe::DropsReport`] |
+//! | `GET /v1/health` | [`linecard_observe::HealthReport`] |
+//!
+//! It is served on a unix socket, so that file permissions say who may ask, and by a thread of its
+//! own, so that a reader never delays a packet.
+
+pub mod client;
+mod routes;
+pub mod server;
+mod socket;
+
+pub use client::{Client, ClientError};
+pub use routes::Source;
+pub use server::{Server, ServerConfig};
+pub use socket::SocketError;

@@ -1,1 +1,16 @@
-//! Placeholder.
+//! What readers see: the reports that the API returns, the CLI prints and the tests compare.
+//!
+//! All of them are plain copies, taken in one moment. Names carry their units; reasons carry the
+//! same labels as the counters (`linecard_packet::DropReason`).
+
+pub mod drops;
+pub mod health;
+pub mod neighbours;
+pub mod ports;
+pub mod routes;
+
+pub use drops::{DropsReport, PortPackets, ReasonReport};
+pub use health::{HealthReport, HealthState};
+pub use neighbours::{NeighbourReport, NeighbourState, NeighboursReport};
+pub use ports::{PortReport, PortState, PortsReport};
+pub use routes::{NextHopReport, RouteKind, RouteQuery, RouteReport, RoutesReport};

@@ -13,11 +13,11 @@ pub trait Reason: Copy + 'static {
 }
 
 macro_rules! reasons {
-    ($(#[$doc:meta])* $name:ident { $( $(#[$vdoc:meta])* $variant:ident = $label:literal, )+ }) => {
+    ($(#[$doc:meta])* $name:ident { $( $(#[doc = $vdoc:literal])+ $variant:ident = $label:literal, )+ }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
-        pub enum $name { $( $(#[$vdoc])* $variant, )+ }
+        pub enum $name { $( $(#[doc = $vdoc])+ $variant, )+ }
 
         impl $name {
             /// All of them, in the order of their numbers.
@@ -29,6 +29,12 @@ macro_rules! reasons {
             #[must_use]
             pub const fn label(self) -> &'static str {
                 match self { $( Self::$variant => $label, )+ }
+            }
+
+            /// What it means, in a sentence: the text above the variant.
+            #[must_use]
+            pub const fn description(self) -> &'static str {
+                match self { $( Self::$variant => concat!($($vdoc),+).trim_ascii(), )+ }
             }
 
             /// The number as a slice index, below [`Self::COUNT`].

@@ -1,0 +1,210 @@
+//! The client: one request, one answer, no waiting for ever.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Bytes;
+use hyper::{Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use linecard_observe::{
+    DropsReport, HealthReport, NeighboursReport, PortsReport, RouteQuery, RouteReport, RoutesReport,
+};
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use crate::routes::Problem;
+
+/// How long a daemon may take for an answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// There is no socket, or nobody listens on it.
+    #[error(
+        "no daemon answers on {0}: start one with `linecard run`, or name its socket with --socket"
+    )]
+    NoDaemon(PathBuf),
+    /// The socket's mode keeps this user out.
+    #[error(
+        "this user may not use {0}: run as root or as a member of the socket's group ([api] group \
+         in the daemon's configuration)"
+    )]
+    PermissionDenied(PathBuf),
+    /// The daemon does not answer in time.
+    #[error("the daemon on {0} has not answered for {secs} seconds", secs = ANSWER_TIMEOUT.as_secs())]
+    TimedOut(PathBuf),
+    /// The daemon does not understand the question.
+    #[error("the daemon on {socket} refuses ({status}): {error}")]
+    Refused {
+        /// The socket.
+        socket: PathBuf,
+        /// The HTTP status.
+        status: u16,
+        /// Its words.
+        error: String,
+    },
+    /// What answers does not speak this API.
+    #[error("what answers on {socket} is no daemon of this version: {error}")]
+    NotUnderstood {
+        /// The socket.
+        socket: PathBuf,
+        /// What is wrong.
+        error: String,
+    },
+    /// Anything else.
+    #[error("cannot ask the daemon on {socket}: {error}")]
+    System {
+        /// The socket.
+        socket: PathBuf,
+        /// The reason.
+        error: io::Error,
+    },
+}
+
+/// Asks the daemon behind one socket; each call is a connection of its own and blocks.
+#[derive(Debug, Clone)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    /// A client of the daemon on `socket`. Does not connect yet.
+    #[must_use]
+    pub fn new(socket: &Path) -> Self {
+        Self { socket: socket.to_owned() }
+    }
+
+    /// All ports with their counters.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn ports(&self) -> Result<PortsReport, ClientError> {
+        self.get("/v1/ports")
+    }
+
+    /// One page of routes.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn routes(&self, query: &RouteQuery) -> Result<RoutesReport, ClientError> {
+        self.get(&format!("/v1/routes{}", encode(query)))
+    }
+
+    /// All routes that `query` asks for, page by page into `each`, until it returns false.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn each_route(
+        &self,
+        mut query: RouteQuery,
+        mut each: impl FnMut(RouteReport) -> bool,
+    ) -> Result<(), ClientError> {
+        loop {
+            let page = self.routes(&query)?;
+            for route in page.routes {
+                if !each(route) {
+                    return Ok(());
+                }
+            }
+            query.after = page.next;
+            if query.after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// All neighbours.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn neighbours(&self) -> Result<NeighboursReport, ClientError> {
+        self.get("/v1/neighbours")
+    }
+
+    /// The counters by reason.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn drops(&self) -> Result<DropsReport, ClientError> {
+        self.get("/v1/drops")
+    }
+
+    /// The state of the daemon.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn health(&self) -> Result<HealthReport, ClientError> {
+        self.get("/v1/health")
+    }
+
+    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| self.system(error))?;
+        let (status, body) = runtime.block_on(async {
+            let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.fetch(path)).await;
+            answer.unwrap_or_else(|_| Err(ClientError::TimedOut(self.socket.clone())))
+        })?;
+        if status == StatusCode::OK {
+            return serde_json::from_slice(&body)
+                .map_err(|error| self.not_understood(&error.to_string()));
+        }
+        let error = serde_json::from_slice::<Problem>(&body)
+            .map_or_else(|_| String::from_utf8_lossy(&body).into_owned(), |problem| problem.error);
+        Err(ClientError::Refused { socket: self.socket.clone(), status: status.as_u16(), error })
+    }
+
+    async fn fetch(&self, path: &str) -> Result<(StatusCode, Bytes), ClientError> {
+        let stream =
+            UnixStream::connect(&self.socket).await.map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                    ClientError::NoDaemon(self.socket.clone())
+                }
+                io::ErrorKind::PermissionDenied => {
+                    ClientError::PermissionDenied(self.socket.clone())
+                }
+                _ => self.system(error),
+            })?;
+        let broken = |error: hyper::Error| self.not_understood(&error.to_string());
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        // What goes wrong on the connection comes out of the request as well.
+        tokio::spawn(connection);
+        let request = Request::get(path)
+            .header(header::HOST, "localhost")
+            .header(header::ACCEPT, "application/json")
+            .body(Empty::<Bytes>::new())
+            .map_err(|error| self.not_understood(&error.to_string()))?;
+        let response = sender.send_request(request).await.map_err(broken)?;
+        let status = response.status();
+        let body = response.into_body().collect().await.map_err(broken)?;
+        Ok((status, body.to_bytes()))
+    }
+
+    fn system(&self, error: io::Error) -> ClientError {
+        ClientError::System { socket: self.socket.clone(), error }
+    }
+
+    fn not_understood(&self, error: &str) -> ClientError {
+        ClientError::NotUnderstood { socket: self.socket.clone(), error: error.to_owned() }
+    }
+}
+
+/// The query string; addresses and prefixes need no escape but for `/`, which is allowed there.
+fn encode(query: &RouteQuery) -> String {
+    let mut text = format!("?limit={}", query.limit);
+    let keys = [("prefix", query.prefix), ("after", query.after)];
+    for (key, value) in keys {
+        if let Some(value) = value {
+            text += &format!("&{key}={value}");
+        }
+    }
+    if let Some(covers) = query.covers {
+        text += &format!("&covers={covers}");
+    }
+    text
+}

@@ -1,0 +1,79 @@
+//! What is asked and what is answered.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use linecard_observe::{
+    DropsReport, HealthReport, NeighboursReport, PortsReport, RouteQuery, RoutesReport,
+};
+use serde::{Deserialize, Serialize};
+
+/// Where the answers come from: the daemon.
+///
+/// Called on the API's thread, one call at a time. A call should take about a millisecond at the
+/// most, which is why routes come in pages; it must never make a worker wait.
+pub trait Source: Send + Sync + 'static {
+    /// All ports with their counters.
+    fn ports(&self) -> PortsReport;
+    /// The page of routes that `query` asks for.
+    fn routes(&self, query: &RouteQuery) -> RoutesReport;
+    /// All neighbours.
+    fn neighbours(&self) -> NeighboursReport;
+    /// The state of the daemon.
+    fn health(&self) -> HealthReport;
+    /// The counters by reason.
+    fn drops(&self) -> DropsReport {
+        DropsReport::of(&self.ports())
+    }
+}
+
+/// The body of every answer that is not 200.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Problem {
+    pub(crate) error: String,
+}
+
+fn problem(status: StatusCode, error: String) -> Response {
+    (status, Json(Problem { error })).into_response()
+}
+
+/// All paths.
+pub(crate) fn router(source: Arc<dyn Source>) -> Router {
+    type Shared = State<Arc<dyn Source>>;
+    Router::new()
+        .route("/v1/ports", get(|State(source): Shared| async move { Json(source.ports()) }))
+        .route("/v1/drops", get(|State(source): Shared| async move { Json(source.drops()) }))
+        .route("/v1/health", get(|State(source): Shared| async move { Json(source.health()) }))
+        .route(
+            "/v1/neighbours",
+            get(|State(source): Shared| async move { Json(source.neighbours()) }),
+        )
+        .route("/v1/routes", get(routes))
+        .fallback(unknown)
+        .with_state(source)
+}
+
+async fn routes(
+    State(source): State<Arc<dyn Source>>,
+    query: Result<Query<RouteQuery>, QueryRejection>,
+) -> Response {
+    match query {
+        Err(rejection) => problem(StatusCode::BAD_REQUEST, rejection.body_text()),
+        Ok(Query(query)) if !(1..=RouteQuery::LIMIT_MAX).contains(&query.limit) => {
+            let error = format!("limit is {}: 1 to {}", query.limit, RouteQuery::LIMIT_MAX);
+            problem(StatusCode::BAD_REQUEST, error)
+        }
+        Ok(Query(query)) => Json(source.routes(&query)).into_response(),
+    }
+}
+
+async fn unknown(uri: Uri) -> Response {
+    let known = "/v1/ports, /v1/routes, /v1/neighbours, /v1/drops, /v1/health";
+    let error = format!("there is no {}: GET one of {known}", uri.path());
+    problem(StatusCode::NOT_FOUND, error)
+}

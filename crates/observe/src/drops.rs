@@ -1,0 +1,95 @@
+//! Why packets did not go on: one line a reason, over all ports.
+
+use linecard_packet::{DropReason, PortTotals, PuntReason};
+use serde::{Deserialize, Serialize};
+
+use crate::PortsReport;
+
+/// All reasons, those that never happened included.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropsReport {
+    /// Packets that ended here.
+    pub drops: Vec<ReasonReport>,
+    /// Packets that were handed to the kernel.
+    pub punts: Vec<ReasonReport>,
+}
+
+/// One reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReasonReport {
+    /// Its label, as in metrics and traces.
+    pub reason: String,
+    /// What it means, in a sentence.
+    pub description: String,
+    /// Packets over all ports.
+    pub packets: u64,
+    /// Packets of each port on which it happened.
+    pub ports: Vec<PortPackets>,
+}
+
+/// Packets of one port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortPackets {
+    /// The port's name.
+    pub port: String,
+    /// Packets.
+    pub packets: u64,
+}
+
+impl DropsReport {
+    /// The same counts as in `ports`, by reason.
+    #[must_use]
+    pub fn of(ports: &PortsReport) -> Self {
+        let line = |reason: &str, description: &str, count: &dyn Fn(&PortTotals) -> u64| {
+            let of_port = |port: &crate::PortReport| {
+                let packets = count(&port.totals);
+                (packets > 0).then(|| PortPackets { port: port.name.clone(), packets })
+            };
+            ReasonReport {
+                reason: reason.to_owned(),
+                description: description.to_owned(),
+                packets: count(&ports.total),
+                ports: ports.ports.iter().filter_map(of_port).collect(),
+            }
+        };
+        let drop = |&reason: &DropReason| {
+            line(reason.label(), reason.description(), &|totals| totals.dropped_packets[reason])
+        };
+        let punt = |&reason: &PuntReason| {
+            line(reason.label(), reason.description(), &|totals| totals.punted_packets[reason])
+        };
+        Self {
+            drops: DropReason::ALL.iter().map(drop).collect(),
+            punts: PuntReason::ALL.iter().map(punt).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{PortReport, PortState};
+
+    #[test]
+    fn reasons_are_summed_over_ports_and_named_with_them() {
+        let port = |name: &str, blackholed| {
+            let mut totals = PortTotals::default();
+            totals.dropped_packets[DropReason::Blackhole] = blackholed;
+            PortReport {
+                name: name.to_owned(),
+                kind: "memory".to_owned(),
+                mode: String::new(),
+                state: PortState::Up,
+                queues: 1,
+                totals,
+            }
+        };
+        let report =
+            DropsReport::of(&PortsReport::new(vec![port("a", 3), port("b", 0), port("c", 4)]));
+        assert_eq!(report.drops.len(), DropReason::COUNT);
+        let line = report.drops.iter().find(|line| line.reason == "blackhole").expect("a line");
+        assert_eq!((line.packets, line.ports.len()), (7, 2));
+        assert_eq!(line.description, "The route is of type blackhole.");
+        assert!(report.punts.iter().all(|line| line.packets == 0 && !line.description.is_empty()));
+    }
+}
