@@ -4,7 +4,8 @@ use std::fmt;
 use std::io;
 
 /// A request that the kernel refused, or that did not come true in time.
-#[derive(Debug)]
+///
+/// Its `Debug` is its `Display`, so that a test which unwraps it shows the sentence and the remedy.
 pub struct LabError {
     action: String,
     source: io::Error,
@@ -78,6 +79,12 @@ impl fmt::Display for LabError {
             write!(f, "; {remedy}")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Debug for LabError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

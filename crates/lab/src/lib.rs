@@ -27,6 +27,7 @@ mod process;
 mod route;
 mod rtnetlink;
 mod topology;
+mod traffic;
 mod wait;
 
 pub use address::Neighbour;
@@ -38,4 +39,14 @@ pub use nix::sys::signal::Signal;
 pub use process::{Process, command_that_dies_with_us, die_with_parent, was_killed};
 pub use route::{NextHop, Route};
 pub use topology::{Link, Port, RouterOptions, RouterTopology};
+pub use traffic::frames::{CapturedFrame, Direction, FrameSocket};
+pub use traffic::path_mtu::{PathMtu, path_mtu};
+pub use traffic::ping::{PingOptions, PingReport, ping};
+pub use traffic::probe::{IcmpError, ProbeKind, ProbeOutcome};
+pub use traffic::sink::{FlowReport, UdpSink, UdpSinkReport};
+pub use traffic::tcp::{TcpDirection, TcpReport, TcpRun, TcpTransfer};
+pub use traffic::traceroute::{Hop, TracerouteOptions, traceroute};
+pub use traffic::udp::{
+    UDP_PACKETS_MAX, UDP_PAYLOAD_BYTES_MIN, UdpGenerator, UdpLoad, UdpSendReport,
+};
 pub use wait::{wait_for, wait_until};

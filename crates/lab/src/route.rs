@@ -279,7 +279,7 @@ impl Namespace {
             Target::Refuse(_) => {}
             Target::NextHopObject(id) => attributes.push(RouteAttribute::NhId(*id)),
             Target::Local(interface) => {
-                attributes.push(RouteAttribute::Oif(indexes.of(interface)?))
+                attributes.push(RouteAttribute::Oif(indexes.of(interface)?));
             }
             Target::NextHops(next_hops) => {
                 push_next_hops(&mut message, route.destination, next_hops, indexes)?;

@@ -286,7 +286,8 @@ fn configure_router(router: &Namespace) -> Result<()> {
         ("net.ipv4.fib_multipath_hash_policy", "1"),
         ("net.ipv6.fib_multipath_hash_policy", "1"),
         // Every probe of a test gets its ICMP error, however fast they come.
-        ("net.ipv4.icmp_ratelimit", "0"),
+        // By the mask: a limit of zero would use up the tokens that unreachable routes share.
+        ("net.ipv4.icmp_ratemask", "0"),
         ("net.ipv6.icmp.ratelimit", "0"),
     ] {
         router.sysctl(key, value)?;

@@ -2,12 +2,14 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, TcpListener, UdpSocket};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use linecard_lab::{
     Namespace, NeighbourState, NextHop, Route, RouterOptions, RouterTopology, VethOptions,
-    create_veth, was_killed,
+    command_that_dies_with_us, create_veth, wait_until, was_killed,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -220,6 +222,38 @@ fn a_child_runs_inside_and_dies_with_its_handle() {
     command.arg("600");
     let id = left.spawn(command).unwrap().id();
     assert!(child_link(id).is_err(), "dropping the handle killed and reaped it");
+}
+
+#[test]
+fn a_child_tied_to_its_parent_dies_with_the_thread_that_started_it() {
+    let starter = std::thread::spawn(|| {
+        let mut command = command_that_dies_with_us("sh");
+        command.args(["-c", "echo ready; exec sleep 600"]).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        child
+    });
+    let mut child = starter.join().unwrap();
+    let mut status = None;
+    let ended = wait_until(TIMEOUT, || {
+        status = child.try_wait().unwrap();
+        Ok(status.is_some())
+    });
+    let _ = child.kill();
+    assert!(ended.unwrap() && was_killed(status.unwrap()), "setpriv of util-linux is needed");
+}
+
+#[test]
+fn the_path_of_a_namespace_leads_into_it() {
+    let left = Namespace::new("left").unwrap();
+    let inode = |path: &Path| std::fs::metadata(path).unwrap().ino();
+    let inside = left.run(|| inode(Path::new("/proc/thread-self/ns/net")));
+    assert_eq!(inode(&left.path()), inside);
+    assert_ne!(inode(Path::new("/proc/thread-self/ns/net")), inside);
+    let thread = left.spawn_thread("in-left", move || inode(Path::new("/proc/thread-self/ns/net")));
+    assert_eq!(thread.unwrap().join().unwrap(), inside);
 }
 
 #[test]
