@@ -56,8 +56,11 @@ pub const IPV6_LENGTHS: [(u8, u32); 11] = [
     (48, 75_488),
 ];
 
-/// Routes of all other IPv6 lengths from /16 to /128, which are drawn evenly.
-pub const IPV6_ROUTES_OTHER: u32 = 10_687;
+/// Routes of all other IPv6 lengths below /48, which are drawn evenly from /20 on.
+pub const IPV6_ROUTES_OTHER_SHORT: u32 = 10_358;
+
+/// Routes of IPv6 lengths above /48, which are drawn evenly.
+pub const IPV6_ROUTES_OTHER_LONG: u32 = 329;
 
 /// Distinct IPv4 blocks in use at a length, for each 1,000 routes, as (length, blocks).
 pub const IPV4_BLOCKS: [(u8, usize); 3] = [(13, 6), (16, 37), (19, 127)];
@@ -112,9 +115,12 @@ pub fn ipv4_routes(seed: u64, count: usize) -> Vec<Prefix<u32>> {
 #[must_use]
 pub fn ipv6_routes(seed: u64, count: usize) -> Vec<Prefix<u128>> {
     let mut lengths = IPV6_LENGTHS.to_vec();
-    let others = (16..=128).filter(|length| IPV6_LENGTHS.iter().all(|(main, _)| main != length));
-    let share = IPV6_ROUTES_OTHER / others.clone().count() as u32;
-    lengths.extend(others.map(|length| (length, share)));
+    for (range, routes) in [(20..=47, IPV6_ROUTES_OTHER_SHORT), (49..=128, IPV6_ROUTES_OTHER_LONG)]
+    {
+        let others = range.filter(|length| IPV6_LENGTHS.iter().all(|(main, _)| main != length));
+        let share = routes / others.clone().count() as u32;
+        lengths.extend(others.map(|length| (length, share)));
+    }
     let global = |random: &mut Random| (random.address::<u128>() >> 3) | (1 << 125);
     draw(seed, count, &lengths, &IPV6_BLOCKS, global)
 }

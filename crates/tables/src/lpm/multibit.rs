@@ -24,8 +24,8 @@
 //! with length 24, and one with length 48, where half and more of the Internet's routes are; a
 //! root of 12 bits would begin a node with each of them, and make six in ten routes a node of their
 //! own. Prefixes shorter than 13 bits would sit above the roots: they are a heap of their own
-//! (`short`), and each root's best one is written out in `root_values`. Changing the default
-//! route rewrites all 8,192 of those; there are few such prefixes and they change rarely.
+//! (`short`), and the best one of each place in it is written out in `short_best`. Changing the
+//! default route rewrites all 16,384 of those; there are few such prefixes and they change rarely.
 //!
 //! # Lookup
 //!
@@ -50,6 +50,9 @@ use super::{Address, NO_ROUTE, Prefix};
 pub(super) const ROOT_BITS: u8 = 13;
 /// Bits that a node decides.
 pub(super) const STRIDE_BITS: u8 = 6;
+// No node begins where an address ends, so that each has bits to look at.
+const _: () = assert!(!(32 - ROOT_BITS).is_multiple_of(STRIDE_BITS));
+const _: () = assert!(!(128 - ROOT_BITS).is_multiple_of(STRIDE_BITS));
 /// Root nodes; they are the first nodes of the arena.
 pub(super) const ROOTS: usize = 1 << ROOT_BITS;
 /// The node without bits, right behind the roots.
@@ -128,8 +131,9 @@ pub(super) struct Multibit<A> {
     pub(super) values: Arena<u32>,
     /// Values of the prefixes shorter than the root index, in heap order; 0 for none.
     pub(super) short: Vec<u32>,
-    /// The value of the longest short prefix that contains a root.
-    root_values: Vec<u32>,
+    /// The value of the longest short prefix that contains each number of the heap; the second
+    /// half is the roots.
+    short_best: Vec<u32>,
     len: usize,
     address: PhantomData<A>,
 }
@@ -140,7 +144,7 @@ impl<A: Address> Default for Multibit<A> {
             nodes: Arena::new(ROOTS + 1),
             values: Arena::new(0),
             short: vec![NO_ROUTE; ROOTS],
-            root_values: vec![NO_ROUTE; ROOTS],
+            short_best: vec![NO_ROUTE; 2 * ROOTS],
             len: 0,
             address: PhantomData,
         }
@@ -153,7 +157,7 @@ impl<A: Address> Multibit<A> {
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        let above = (self.short.capacity() + self.root_values.capacity()) * size_of::<u32>();
+        let above = (self.short.capacity() + self.short_best.capacity()) * size_of::<u32>();
         self.nodes.memory_bytes() + self.values.memory_bytes() + above
     }
 
@@ -181,12 +185,14 @@ impl<A: Address> Multibit<A> {
         let mut node = addresses.map(|address| address.bits_at(0, ROOT_BITS) as u32);
         let mut matched_node = node;
         let mut matched = [0u64; N];
-        let mut depth = ROOT_BITS;
+        // What is left of each address, the next bits in front.
+        let mut rest = addresses.map(|address| address << ROOT_BITS);
         loop {
             let mut alive = 0;
             for lane in 0..N {
                 let here = &nodes[node[lane] as usize];
-                let slot = addresses[lane].bits_at(depth, STRIDE_BITS);
+                let slot = rest[lane].bits_at(0, STRIDE_BITS);
+                rest[lane] = rest[lane] << STRIDE_BITS;
                 let found = here.prefixes & PATHS[slot];
                 matched_node[lane] = if found != 0 { node[lane] } else { matched_node[lane] };
                 matched[lane] = if found != 0 { found } else { matched[lane] };
@@ -194,14 +200,14 @@ impl<A: Address> Multibit<A> {
                 node[lane] = if leads_on { here.child(slot) } else { NULL_NODE };
                 alive |= node[lane] ^ NULL_NODE;
             }
-            depth += STRIDE_BITS;
-            if alive == 0 || depth > A::BITS {
+            // The last nodes of an address have no children, so this comes at the end at the latest.
+            if alive == 0 {
                 break;
             }
         }
         for lane in 0..N {
             values[lane] = match matched[lane] {
-                0 => self.root_values[addresses[lane].bits_at(0, ROOT_BITS)],
+                0 => self.short_best[ROOTS + addresses[lane].bits_at(0, ROOT_BITS)],
                 found => {
                     let at = nodes[matched_node[lane] as usize].value(highest(found));
                     self.values.items()[at as usize]
@@ -326,19 +332,17 @@ impl<A: Address> Multibit<A> {
         }
     }
 
-    /// Sets the value of a short prefix and writes it out to the roots below.
+    /// Sets the value of a short prefix and passes it down the heap, level by level.
     fn set_short(&mut self, heap: usize, value: u32) -> Option<u32> {
         let old = std::mem::replace(&mut self.short[heap], value);
         let length = heap.ilog2();
-        let below = u32::from(ROOT_BITS) - length;
-        let first = (heap << below) - ROOTS;
-        for root in first..first + (1 << below) {
-            // The longest short prefix of a root is the first on the way up its heap path.
-            let mut ancestor = (ROOTS + root) >> 1;
-            while ancestor > 1 && self.short[ancestor] == NO_ROUTE {
-                ancestor >>= 1;
+        for level in 0..=u32::from(ROOT_BITS) - length {
+            for below in heap << level..(heap + 1) << level {
+                // Above the default route, number 1, there is none: number 0 stays without value.
+                let own = self.short.get(below).copied().unwrap_or(NO_ROUTE);
+                self.short_best[below] =
+                    if own == NO_ROUTE { self.short_best[below >> 1] } else { own };
             }
-            self.root_values[root] = self.short[ancestor];
         }
         (old != NO_ROUTE).then_some(old)
     }
@@ -353,8 +357,7 @@ fn place<A: Address>(prefix: Prefix<A>) -> Place {
     }
     let in_node = (length - ROOT_BITS) % STRIDE_BITS;
     let depth = length - in_node;
-    // A prefix of full length may end where no bits follow: it is then the whole of its node.
-    let slot = if depth == A::BITS { 0 } else { prefix.bits().bits_at(depth, STRIDE_BITS) };
+    let slot = prefix.bits().bits_at(depth, STRIDE_BITS);
     let heap = (64 + slot as u32) >> (STRIDE_BITS - in_node);
     Place::Node { root: prefix.bits().bits_at(0, ROOT_BITS) as u32, depth, heap }
 }

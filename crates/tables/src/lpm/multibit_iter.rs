@@ -65,14 +65,14 @@ impl<A: Address> Iter<'_, A> {
                 let heap = (64 + slot as u32) >> (STRIDE_BITS - length);
                 if begins_at(slot, length, STRIDE_BITS) && node.prefixes >> heap & 1 != 0 {
                     let value = self.table.values.items()[node.value(heap) as usize];
-                    let bits = frame.bits | extension::<A>(slot, frame.depth);
+                    let bits = frame.bits | A::from_bits_at(slot, frame.depth, STRIDE_BITS);
                     return Some((Prefix::new(bits, frame.depth + length)?, value));
                 }
             }
             frame.slot += 1;
             frame.length = 0;
             if node.children >> slot & 1 != 0 {
-                let bits = frame.bits | extension::<A>(slot, frame.depth);
+                let bits = frame.bits | A::from_bits_at(slot, frame.depth, STRIDE_BITS);
                 let depth = frame.depth + STRIDE_BITS;
                 self.stack.push(Frame { node: node.child(slot), bits, depth, slot: 0, length: 0 });
                 return None;
@@ -81,11 +81,6 @@ impl<A: Address> Iter<'_, A> {
         self.stack.pop();
         None
     }
-}
-
-/// The bits of a slot in their place; none are left behind the end of the address.
-fn extension<A: Address>(slot: usize, depth: u8) -> A {
-    if depth < A::BITS { A::from_bits_at(slot, depth, STRIDE_BITS) } else { A::default() }
 }
 
 impl<A: Address> Iterator for Iter<'_, A> {

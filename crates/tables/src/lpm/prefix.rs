@@ -3,7 +3,7 @@
 use std::fmt;
 use std::hash::Hash;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::ops::{BitAnd, BitOr, BitXor};
+use std::ops::{BitAnd, BitOr, BitXor, Shl};
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
@@ -21,6 +21,7 @@ pub trait Address:
     + BitAnd<Output = Self>
     + BitOr<Output = Self>
     + BitXor<Output = Self>
+    + Shl<u8, Output = Self>
     + sealed::Sealed
     + 'static
 {
