@@ -260,7 +260,7 @@ fn packets_that_no_frame_holds_are_counted() {
 fn what_the_socket_drops_is_counted_once() {
     in_namespace(|| {
         let options =
-            PacketPortOptions { receive_buffer_bytes: 1, ..PacketPortOptions::new("near") };
+            PacketPortOptions { receive_packets_max: 1, ..PacketPortOptions::new("near") };
         let mut port = PacketPort::open(&options).expect("a port");
         let (mut memory, far) = (memory(2048), Far::open());
         for _ in 0..200 {
@@ -273,7 +273,7 @@ fn what_the_socket_drops_is_counted_once() {
             assert!(Instant::now() < deadline, "{received} received, {:?}", port.kernel_counters());
         }
         let dropped = port.kernel_counters().rx_ring_full;
-        assert!(dropped > 0, "the buffer has room for a few");
+        assert!(dropped > 0, "the ring has room for one block");
         assert_eq!((received + dropped, port.kernel_counters().rx_ring_full), (200, dropped));
         for frame in frames {
             memory.free(frame);

@@ -8,14 +8,9 @@ pub(super) const VIRTIO_HEADER_BYTES: usize = 10;
 /// `VIRTIO_NET_HDR_F_NEEDS_CSUM`: the sum from `csum_start` on is still to be put in place.
 const NEEDS_CHECKSUM: u8 = 1;
 
-/// `struct cmsghdr` on 64-bit machines; `struct tpacket_auxdata` follows.
-const CONTROL_HEADER_BYTES: usize = 16;
-const AUXILIARY_BYTES: usize = 20;
-
 /// Two MAC addresses, behind which a VLAN tag stands.
 const ADDRESSES_BYTES: usize = 12;
 const TAG_BYTES: usize = 4;
-const TPID_8021Q: u16 = 0x8100;
 
 /// Where SCTP has its checksum, which is a CRC and not the Internet's.
 const SCTP_CHECKSUM_OFFSET: u16 = 8;
@@ -30,10 +25,10 @@ pub(super) struct Offload {
 }
 
 impl Offload {
-    /// Reads the virtio header and the control message of a packet. `None` when the packet is not
-    /// one of the wire: merged segments, or an SCTP checksum left open.
-    pub(super) fn new(virtio: [u8; VIRTIO_HEADER_BYTES], control: &[u8]) -> Option<Self> {
-        let [flags, gso_type, ..] = virtio;
+    /// What the virtio header says of a packet, and the tag that was taken off it. `None` when the
+    /// packet is not one of the wire: merged segments, or an SCTP checksum left open.
+    pub(super) fn new(virtio: &[u8; VIRTIO_HEADER_BYTES], tag: Option<(u16, u16)>) -> Option<Self> {
+        let [flags, gso_type, ..] = *virtio;
         let field = |offset: usize| u16::from_ne_bytes([virtio[offset], virtio[offset + 1]]);
         let (start, offset) = (field(6), field(8));
         let open = flags & NEEDS_CHECKSUM != 0;
@@ -41,7 +36,7 @@ impl Offload {
             return None;
         }
         let checksum = open.then_some((usize::from(start), usize::from(offset)));
-        Some(Self { checksum, tag: tag(control) })
+        Some(Self { checksum, tag })
     }
 
     /// Puts checksum and tag where they belong. False when the packet is too short for that.
@@ -77,25 +72,6 @@ fn complete(packet: &mut [u8], start: usize, offset: usize) -> bool {
     true
 }
 
-/// The VLAN tag that `PACKET_AUXDATA` tells of.
-fn tag(control: &[u8]) -> Option<(u16, u16)> {
-    let message = control.get(..CONTROL_HEADER_BYTES + AUXILIARY_BYTES)?;
-    let u16_at = |offset: usize| u16::from_ne_bytes([message[offset], message[offset + 1]]);
-    let u32_at = |offset: usize| {
-        let bytes =
-            [message[offset], message[offset + 1], message[offset + 2], message[offset + 3]];
-        u32::from_ne_bytes(bytes)
-    };
-    let (level, kind) = (u32_at(8).cast_signed(), u32_at(12).cast_signed());
-    if level != libc::SOL_PACKET || kind != libc::PACKET_AUXDATA {
-        return None;
-    }
-    let status = u32_at(CONTROL_HEADER_BYTES);
-    let (tci, tpid) = (u16_at(CONTROL_HEADER_BYTES + 16), u16_at(CONTROL_HEADER_BYTES + 18));
-    let tpid = if status & libc::TP_STATUS_VLAN_TPID_VALID != 0 { tpid } else { TPID_8021Q };
-    (status & libc::TP_STATUS_VLAN_VALID != 0).then_some((tpid, tci))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,28 +98,28 @@ mod tests {
 
     #[test]
     fn merged_segments_and_open_sctp_checksums_are_not_taken() {
-        assert_eq!(Offload::new(virtio(0, 1, 0, 0), &[]), None);
-        assert_eq!(Offload::new(virtio(1, 0, 34, 8), &[]), None);
+        assert_eq!(Offload::new(&virtio(0, 1, 0, 0), None), None);
+        assert_eq!(Offload::new(&virtio(1, 0, 34, 8), None), None);
         let plain = Offload { checksum: None, tag: None };
-        assert_eq!(Offload::new(virtio(0, 0, 0, 0), &[]), Some(plain));
+        assert_eq!(Offload::new(&virtio(0, 0, 0, 0), None), Some(plain));
     }
 
     #[test]
     fn an_open_checksum_is_completed() {
         // 20 bytes that are not summed, then 8 of UDP; the field holds the pseudo-header's sum.
         let mut packet = [vec![9; 20], vec![0x12, 0x34, 0, 53, 0, 8, 0x40, 0x01]].concat();
-        let offload = Offload::new(virtio(1, 0, 20, 6), &[]).expect("of the wire");
+        let offload = Offload::new(&virtio(1, 0, 20, 6), None).expect("of the wire");
         let done = undo(offload, &packet).expect("long enough");
         let sum = !(0x1234u16 + 53 + 8 + 0x4001);
         packet[26..].copy_from_slice(&sum.to_be_bytes());
         assert_eq!(done, packet);
-        let beyond = Offload::new(virtio(1, 0, 22, 6), &[]).expect("of the wire");
+        let beyond = Offload::new(&virtio(1, 0, 22, 6), None).expect("of the wire");
         assert_eq!(undo(beyond, &packet), None, "the field lies behind the packet");
     }
 
     #[test]
     fn a_checksum_of_zero_is_sent_as_its_other_form() {
-        let offload = Offload::new(virtio(1, 0, 0, 6), &[]).expect("of the wire");
+        let offload = Offload::new(&virtio(1, 0, 0, 6), None).expect("of the wire");
         let done = undo(offload, &[0xff, 0xff, 0, 0, 0, 0, 0, 0]).expect("long enough");
         assert_eq!(done[6..], [0xff, 0xff]);
     }

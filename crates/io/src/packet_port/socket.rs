@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
+use super::ring::ReceiveRing;
 use super::{PacketPortError, PacketPortOptions};
 
 /// `ARPHRD_ETHER` of linux/if_arp.h.
@@ -16,20 +17,19 @@ const HARDWARE_TYPE_ETHERNET: u16 = 1;
 /// Bytes of sent packets that the kernel may hold for a socket before it refuses more.
 const SEND_BUFFER_BYTES: usize = 4 << 20;
 
-/// Opens the socket that receives. No packet that the filter would refuse gets in before it.
-pub(super) fn receiver(options: &PacketPortOptions<'_>) -> Result<OwnedFd, PacketPortError> {
+/// Opens the socket that receives, and its ring. No packet that the filter would refuse gets in
+/// before it.
+pub(super) fn receiver(
+    options: &PacketPortOptions<'_>,
+) -> Result<(OwnedFd, ReceiveRing), PacketPortError> {
     let failed = |feature| move |source| kernel(options, feature, source);
     let socket = open(options)?;
     let fd = socket.as_fd();
     set(fd, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1i32)
         .map_err(failed("PACKET_IGNORE_OUTGOING"))?;
-    set(fd, libc::SOL_PACKET, libc::PACKET_AUXDATA, &1i32).map_err(failed("PACKET_AUXDATA"))?;
     set(fd, libc::SOL_PACKET, libc::PACKET_VNET_HDR, &1i32).map_err(failed("PACKET_VNET_HDR"))?;
-    let bytes = options.receive_buffer_bytes;
-    // The forced size needs CAP_NET_ADMIN; without it the system's bound (rmem_max) applies.
-    rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, bytes)
-        .or_else(|_| rustix::net::sockopt::set_socket_recv_buffer_size(&socket, bytes))
-        .map_err(|errno| kernel(options, "SO_RCVBUF", errno.into()))?;
+    let ring = ReceiveRing::new(fd, options.receive_packets_max, options.packet_bytes_max)
+        .map_err(failed("PACKET_RX_RING"))?;
 
     // A member joins its group only when it receives already. So it joins deaf, and no packet
     // arrives twice.
@@ -44,7 +44,7 @@ pub(super) fn receiver(options: &PacketPortOptions<'_>) -> Result<OwnedFd, Packe
         None => set(fd, libc::SOL_SOCKET, libc::SO_DETACH_FILTER, &0i32)
             .map_err(failed("SO_DETACH_FILTER"))?,
     }
-    Ok(socket)
+    Ok((socket, ring))
 }
 
 /// Opens the socket that sends. With protocol 0 it receives nothing; with `PACKET_QDISC_BYPASS`
@@ -59,7 +59,7 @@ pub(super) fn sender(options: &PacketPortOptions<'_>) -> Result<OwnedFd, PacketP
     Ok(socket)
 }
 
-/// Packets that the socket dropped because its buffer was full, since the last call.
+/// Packets that the socket dropped because its ring was full, since the last call.
 pub(super) fn take_drops(socket: BorrowedFd<'_>) -> u64 {
     // SAFETY: all-zero is a value of this plain struct of integers.
     let mut statistics: libc::tpacket_stats = unsafe { mem::zeroed() };
@@ -153,7 +153,7 @@ fn refuse_everything(socket: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// Sets a socket option to `value`, of which the kernel reads no more than its size.
-fn set<T>(socket: BorrowedFd<'_>, level: i32, option: i32, value: &T) -> io::Result<()> {
+pub(super) fn set<T>(socket: BorrowedFd<'_>, level: i32, option: i32, value: &T) -> io::Result<()> {
     // SAFETY: the kernel reads the bytes of `value`, which lives through the call; so does the
     // program that a `sock_fprog` points to, in `refuse_everything`.
     let result = unsafe {
