@@ -149,22 +149,24 @@ fn ipv6_agrees_with_the_twin_on_200_000_routes_of_the_internet() {
 
 #[test]
 fn removed_routes_leave_room_that_is_used_again() {
-    let routes = ipv6_routes(5, 20_000);
-    let mut table = Lpm::new(LpmImplementation::Multibit, routes.len());
+    let mut table = Lpm::new(LpmImplementation::Multibit, 20_000);
     let mut memory_bytes = 0;
-    for round in 0..4 {
+    // Other routes each time: what is left behind of the earlier ones would add up.
+    for round in 0..8 {
+        let routes = ipv6_routes(round, 20_000);
         for route in &routes {
             table.insert(*route, 1).unwrap();
-        }
-        if round == 1 {
-            memory_bytes = table.memory_bytes();
         }
         for route in &routes {
             assert_eq!(table.remove(*route), Some(1));
         }
         assert!(table.is_empty() && table.iter().next().is_none());
+        if round == 1 {
+            memory_bytes = table.memory_bytes();
+        }
     }
-    assert_eq!(table.memory_bytes(), memory_bytes, "the table grew with the same routes");
+    let grown = table.memory_bytes() as f64 / memory_bytes as f64;
+    assert!(grown < 1.05, "the table grew {grown}-fold with as many routes");
 }
 
 #[test]

@@ -75,36 +75,39 @@ fn check_shares(weights: &BTreeMap<u32, u64>, buckets: &[u32]) -> Result<(), Str
     Ok(())
 }
 
-/// What moved had to: the buckets of members that left, what a member holds beyond its new share
-/// rounded up, and at most one bucket a member for rounding.
+/// No more moved from members that stay than had to: what each holds beyond its share rounded
+/// down, less the buckets that rounding up can leave with those who hold them.
 fn check_moves(
     old_weights: &BTreeMap<u32, u64>,
     old_buckets: &[u32],
     weights: &BTreeMap<u32, u64>,
     buckets: &[u32],
 ) -> Result<(), String> {
-    let total: u64 = weights.values().sum();
-    let size = buckets.len();
-    if size < old_buckets.len() && weights.len() > 1 {
-        return Err(format!("shrank from {} to {size} buckets", old_buckets.len()));
+    if buckets.len() < old_buckets.len() && weights.len() > 1 {
+        return Err(format!("shrank from {} to {} buckets", old_buckets.len(), buckets.len()));
     }
-    let size = size.max(old_buckets.len());
-    for next_hop in old_weights.keys() {
-        let Some(weight) = weights.get(next_hop) else { continue };
-        let of = |buckets: &[u32], at: usize| buckets[at % buckets.len()] == *next_hop;
-        let held = (0..size).filter(|at| of(old_buckets, *at)).count() as u64;
-        let lost = (0..size).filter(|at| of(old_buckets, *at) && !of(buckets, *at)).count() as u64;
-        let share = size as u64 * weight / total;
-        if lost > held.saturating_sub(share) {
-            return Err(format!("{next_hop} held {held}, is due {share}, lost {lost}"));
-        }
-        let stayed_or_grew = old_weights
-            .keys()
-            .chain(weights.keys())
-            .all(|other| weights.get(other).is_none_or(|new| old_weights.get(other) == Some(new)));
-        if stayed_or_grew && lost > (size / old_buckets.len()) as u64 {
+    let size = buckets.len().max(old_buckets.len());
+    let total: u64 = weights.values().sum();
+    let (mut floors, mut excess, mut may_round_up, mut lost_in_all) = (0, 0, 0, 0);
+    let only_left = weights.iter().all(|(id, weight)| old_weights.get(id) == Some(weight));
+    for (next_hop, weight) in weights {
+        let owns = |buckets: &[u32], at: usize| buckets[at % buckets.len()] == *next_hop;
+        let had = (0..size).filter(|at| owns(old_buckets, *at));
+        let held = had.clone().count() as u64;
+        let lost = had.filter(|at| !owns(buckets, *at)).count() as u64;
+        let floor = size as u64 * weight / total;
+        floors += floor;
+        excess += held.saturating_sub(floor);
+        let is_whole = (size as u64 * weight).is_multiple_of(total);
+        may_round_up += u64::from(held > floor && !is_whole);
+        lost_in_all += lost;
+        if only_left && lost > 1 {
             return Err(format!("{next_hop} lost {lost} buckets when others only left"));
         }
     }
-    Ok(())
+    let allowed = excess - may_round_up.min(size as u64 - floors);
+    match lost_in_all <= allowed {
+        true => Ok(()),
+        false => Err(format!("{lost_in_all} buckets moved from members that stay, not {allowed}")),
+    }
 }
