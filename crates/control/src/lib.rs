@@ -3,4 +3,5 @@
 
 pub mod config;
 pub mod facts;
+pub mod mirror;
 pub mod rib;
