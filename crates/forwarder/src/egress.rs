@@ -75,8 +75,10 @@ impl Egress<'_> {
                 Verdict::Forward { port, .. } => self.gather(frame, port, in_port),
                 Verdict::Punt(reason) => self.punt(frame, reason, place),
                 Verdict::Drop(reason) => self.discard(frame, reason, in_port),
-                // The route stage decides on all packets; without it there is no way out.
-                Verdict::Undecided => self.discard(frame, DropReason::PortDown, in_port),
+                Verdict::Undecided => {
+                    debug_assert!(false, "the route stage decides on all packets");
+                    self.discard(frame, DropReason::PortDown, in_port);
+                }
             }
         }
         batch.verdicts = verdicts;

@@ -5,6 +5,7 @@
 //! holds its copy of the tables, and the control side waits for that copy to change it.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -48,7 +49,6 @@ impl Default for IdlePolicy {
 pub(crate) struct Idle {
     policy: IdlePolicy,
     epoll: OwnedFd,
-    events: Vec<epoll::Event>,
     empty_rounds: u32,
 }
 
@@ -60,7 +60,7 @@ impl Idle {
                 watch(&epoll, descriptor)?;
             }
         }
-        Ok(Self { policy, epoll, events: Vec::with_capacity(EVENTS_MAX), empty_rounds: 0 })
+        Ok(Self { policy, epoll, empty_rounds: 0 })
     }
 
     /// Notes how a round went; true when it is time to sleep.
@@ -71,14 +71,13 @@ impl Idle {
 
     /// Waits for a packet, the wake descriptor, or the time to be up. An interrupted wait is a
     /// short one.
-    fn sleep(&mut self, nanoseconds: u64) -> io::Result<()> {
+    fn sleep(&self, nanoseconds: u64) -> io::Result<()> {
         let timeout = Timespec {
             tv_sec: (nanoseconds / 1_000_000_000) as i64,
             tv_nsec: (nanoseconds % 1_000_000_000) as i64,
         };
-        self.events.clear();
-        let room = rustix::buffer::spare_capacity(&mut self.events);
-        match epoll::wait(&self.epoll, room, Some(&timeout)) {
+        let mut events = [const { MaybeUninit::<epoll::Event>::uninit() }; EVENTS_MAX];
+        match epoll::wait(&self.epoll, &mut events[..], Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
         }

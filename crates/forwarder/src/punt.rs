@@ -4,6 +4,7 @@
 //! somebody who sends nothing else could keep it from its real work (RFC 6192). Each port has a token
 //! bucket of its own, so that one port's flood does not take the others' share.
 
+use linecard_io::PuntQueue;
 use linecard_packet::PortId;
 
 /// Where punted packets go.
@@ -15,6 +16,12 @@ pub trait PuntSink: Send {
 
     /// Called once a round after packets were punted, for sinks that collect.
     fn flush(&mut self) {}
+}
+
+impl PuntSink for PuntQueue {
+    fn punt(&mut self, port: PortId, packet: &[u8]) -> bool {
+        Self::punt(self, port.0, packet)
+    }
 }
 
 /// How fast a port may punt, per worker.
