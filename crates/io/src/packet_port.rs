@@ -13,9 +13,9 @@
 //! socket's filter lets nothing else in ([`PacketPortOptions::filter`]).
 //!
 //! What the kernel took off a packet is put back: the outer VLAN tag, and a checksum that a local
-//! sender left to the hardware. A packet that generic receive offload merged out of several
-//! (`gso_type` in the virtio header) does not fit the frames of a link and is never taken: it is
-//! counted as invalid here, and the classifier leaves it to the kernel (`gso_segs` over 1).
+//! sender left to the hardware. A packet that generic receive offload or a local sender merged out
+//! of several is none of the wire, however short, and is never taken: it is counted as invalid
+//! here, and the classifier must leave it to the kernel (`gso_size` in `struct __sk_buff` is not 0).
 
 mod error;
 mod offload;

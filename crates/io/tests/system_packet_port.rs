@@ -214,6 +214,18 @@ fn udp() -> UdpSocket {
     socket
 }
 
+/// Sends three datagrams as one packet (`UDP_SEGMENT`), short enough for a frame.
+fn send_merged(socket: &UdpSocket) {
+    let bytes = 500i32;
+    // SAFETY: the kernel reads the four bytes of `bytes`.
+    let set = unsafe {
+        let value = (&raw const bytes).cast();
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, value, 4)
+    };
+    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+    assert_eq!(socket.send(&[7; 1500]).expect("send"), 1500);
+}
+
 #[test]
 fn a_checksum_that_the_sender_left_open_is_completed() {
     in_namespace(|| {
@@ -236,15 +248,7 @@ fn a_checksum_that_the_sender_left_open_is_completed() {
 fn packets_that_no_frame_holds_are_counted() {
     in_namespace(|| {
         let (mut memory, mut port, socket, far) = (memory(2048), open("near"), udp(), Far::open());
-        // Three segments in one packet, by UDP_SEGMENT.
-        let bytes = 1000i32;
-        // SAFETY: the kernel reads the four bytes of `bytes`.
-        let set = unsafe {
-            let value = (&raw const bytes).cast();
-            libc::setsockopt(socket.as_raw_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, value, 4)
-        };
-        assert_eq!(set, 0);
-        assert_eq!(socket.send(&[7; 3000]).expect("send"), 3000);
+        send_merged(&socket);
         for end in ["near", "far"] {
             ip(&format!("link set {end} mtu 9000"));
         }
@@ -284,9 +288,12 @@ fn what_the_socket_drops_is_counted_once() {
 #[test]
 fn the_filter_decides_what_comes_in() {
     in_namespace(|| {
-        // Accepts EtherType 0x0800: r6 = r1; r0 = ntohs(*(u16 *)(frame + 12)); compare.
-        let program: [u64; 7] = [
+        // Accepts what is not merged (gso_size, 176 bytes into __sk_buff, is 0) and IPv4:
+        // r6 = r1; r0 = gso_size; compare; r0 = ntohs(*(u16 *)(frame + 12)); compare.
+        let program: [u64; 9] = [
             0x0000_0000_0000_16bf,
+            0x0000_0000_00b0_6061,
+            0x0000_0000_0004_0055,
             0x0000_000c_0000_0028,
             0x0000_0800_0002_0055,
             0xffff_ffff_0000_00b7,
@@ -298,13 +305,15 @@ fn the_filter_decides_what_comes_in() {
         let filter = Some(filter.as_fd());
         let options = PacketPortOptions { filter, ..PacketPortOptions::new("near") };
         let mut port = PacketPort::open(&options).expect("a port");
-        let (mut memory, far) = (memory(2048), Far::open());
+        let (mut memory, socket, far) = (memory(2048), udp(), Far::open());
         far.send(&packet(&[0x86, 0xdd], 60));
+        send_merged(&socket);
         far.send(&packet(&IPV4, 61));
         far.send(&packet(&[0x08, 0x06], 62));
         far.send(&packet(&IPV4, 63));
         let expected = [packet(&IPV4, 61), packet(&IPV4, 63)];
         assert_eq!(receive(&mut port, &mut memory, 2), expected);
+        assert_eq!(port.kernel_counters().rx_invalid, 0);
     });
 }
 
