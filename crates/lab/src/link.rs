@@ -1,6 +1,8 @@
 //! Links: veth pairs across namespaces, bridges, macvlans, and what an interface can be told.
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
@@ -90,9 +92,11 @@ pub fn create_veth(
         ]
     };
     let mut peer = LinkMessage::default();
+    peer.header.index = next_index();
     peer.attributes = end(peer_name);
     peer.attributes.push(LinkAttribute::NetNsFd(peer_namespace.as_fd().as_raw_fd()));
     let mut message = LinkMessage::default();
+    message.header.index = next_index();
     message.attributes = end(name);
     message.attributes.push(LinkAttribute::LinkInfo(vec![
         LinkInfo::Kind(InfoKind::Veth),
@@ -103,6 +107,17 @@ pub fn create_veth(
             format!("create veth {name} with peer {peer_name} in {peer_namespace}")
         })
         .map(drop)
+}
+
+/// An interface index that no other veth end of this process has.
+///
+/// Left to itself the kernel numbers from 2 in each namespace, so both ends of a pair often have the same
+/// index. It then takes an end for a device without a peer, and tells its coming up with a delay of
+/// up to a second (`linkwatch_urgent_event` in kernel `net/core/link_watch.c`).
+fn next_index() -> u32 {
+    /// Above the loopback and what other means create first in a namespace.
+    static NEXT: AtomicU32 = AtomicU32::new(100);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 impl Namespace {
@@ -253,14 +268,39 @@ impl Namespace {
         Ok(replies.iter().filter_map(interface_of).collect())
     }
 
-    /// Waits until frames can pass through an interface (it and its peer are up).
+    /// Waits until frames can pass through an interface (it and its peer are up) and it hears the
+    /// neighbour solicitations for its IPv6 addresses; call it after the addresses have been added.
     ///
     /// # Errors
     /// `TimedOut`, or when there is no such interface.
     pub fn wait_running(&self, name: &str, timeout: Duration) -> Result<()> {
         wait_for(&format!("interface {name} of {self} running"), timeout, || {
-            Ok(self.interface(name)?.is_running)
+            Ok(self.interface(name)?.is_running && self.hears_solicitations(name)?)
         })
+    }
+
+    /// Whether the solicited-node groups (RFC 4291 §2.7.1) of the IPv6 addresses are joined. The kernel
+    /// joins them some time after it took an address; a solicitation that comes earlier is lost, and
+    /// repeated only after a second.
+    fn hears_solicitations(&self, name: &str) -> Result<bool> {
+        if self.interface(name)?.mac == MacAddress::default() {
+            return Ok(true);
+        }
+        let addresses = self.addresses(name)?;
+        let path = "/proc/thread-self/net/igmp6";
+        let joined = self.run(|| std::fs::read_to_string(path)).unwrap_or_default();
+        let is_joined = |address: Ipv6Addr| {
+            let [.., a, b, c] = address.octets();
+            let group = format!("ff0200000000000000000001ff{a:02x}{b:02x}{c:02x}");
+            joined.lines().any(|line| {
+                let mut words = line.split_whitespace().skip(1);
+                words.next() == Some(name) && words.next() == Some(&group)
+            })
+        };
+        Ok(addresses.iter().all(|it| match it.addr() {
+            IpAddr::V4(_) => true,
+            IpAddr::V6(address) => is_joined(address),
+        }))
     }
 }
 

@@ -97,3 +97,17 @@ fn path_mtu_finds_this_hosts_own_limit() {
         assert_eq!((found.mtu_bytes, found.errors.len()), (1500, 0), "{found:?}");
     }
 }
+
+#[test]
+fn a_fresh_topology_resolves_its_neighbours_at_once() {
+    for _ in 0..5 {
+        let topology = topology(RouterOptions::default());
+        for ipv6 in [true, false] {
+            let server = topology.server_address(ipv6);
+            let report = ping(&topology.client, server, &PingOptions::default()).unwrap();
+            // A lost solicitation would be repeated after a second.
+            let longest = report.round_trips().last().copied();
+            assert!(longest.is_some_and(|it| it < Duration::from_millis(900)), "{report:?}");
+        }
+    }
+}
