@@ -22,7 +22,7 @@ pub const NO_ROUTE: u32 = 0;
 /// Which structure answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LpmImplementation {
-    /// A tree of 64-way nodes with bitmaps: a lookup is two or three nodes for most of IPv4.
+    /// A tree of 64-way nodes with bitmaps: a lookup is two nodes and a value for most of IPv4.
     #[default]
     Multibit,
     /// A sorted map, asked once for each length in use: plain, slow, for comparison.
