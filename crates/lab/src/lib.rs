@@ -22,6 +22,7 @@ mod error;
 mod link;
 mod namespace;
 mod netlink;
+mod nexthop;
 mod offload;
 mod process;
 mod route;
