@@ -37,7 +37,7 @@ pub use twin::NextHopTwin;
 
 /// The answer for a group that is not set. It cannot be a member.
 pub const NO_NEXT_HOP: u32 = u32::MAX;
-/// Members of a group at the most: what the kernel allows in `NHA_GROUP` is of this order.
+/// Members of a group at the most, each next hop counted once.
 pub const MEMBERS_MAX: usize = 256;
 /// Buckets that a member of the smallest weight gets, where [`BUCKETS_MAX`] allows.
 pub const BUCKETS_PER_MEMBER_MIN: u64 = 16;
