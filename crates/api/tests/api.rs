@@ -29,6 +29,7 @@ impl Source for Fixed {
             state: PortState::Up,
             queues: 2,
             totals,
+            passed: Vec::new(),
         }])
     }
 

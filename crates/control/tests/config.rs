@@ -52,6 +52,8 @@ fn one_name_is_a_whole_configuration() {
     assert_eq!(config.punt.rate_packets_per_second, 20_000);
     assert_eq!(config.api.socket, Path::new("/run/linecard.sock"));
     assert!(config.workers.count_max >= 1);
+    let capacities = linecard_services::route::RouteCapacities::default();
+    assert_eq!(config.tables.route_capacities(), capacities);
     assert_eq!(config.memory.frames_per_worker, 16_384);
     let same = config::of_kernel_ports(&["eth0".to_owned()]).expect("right");
     assert_eq!(config, same);

@@ -1,2 +1,47 @@
-//! Placeholder.
-fn main() {}
+//! `linecard`: a network processor for routers, in software.
+
+mod cli;
+mod commands;
+mod daemon;
+mod demo;
+mod output;
+mod replay;
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    log_to_stderr(&cli.log);
+    match commands::run(cli) {
+        Ok(code) => code,
+        // Who reads the output has seen enough (`linecard show routes | head`).
+        Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            show_error(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error on stderr, with its first word in red on a terminal.
+fn show_error(text: &str) {
+    let mut stderr = io::stderr().lock();
+    let colour = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let word = if colour { "\x1b[1;31merror:\x1b[0m" } else { "error:" };
+    // There is no other place to complain to.
+    let _ = writeln!(stderr, "{word} {text}");
+}
+
+fn log_to_stderr(filter: &tracing_subscriber::filter::Targets) {
+    use tracing_subscriber::layer::SubscriberExt;
+    use tracing_subscriber::util::SubscriberInitExt;
+
+    let stderr = tracing_subscriber::fmt::layer()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .with_target(false);
+    tracing_subscriber::registry().with(stderr).with(filter.clone()).init();
+}

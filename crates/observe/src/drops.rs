@@ -12,6 +12,9 @@ pub struct DropsReport {
     pub drops: Vec<ReasonReport>,
     /// Packets that were handed to the kernel.
     pub punts: Vec<ReasonReport>,
+    /// Frames that the ports' classifiers left to the kernel, before any worker saw them.
+    #[serde(default)]
+    pub passed: Vec<ReasonReport>,
 }
 
 /// One reason.
@@ -61,14 +64,40 @@ impl DropsReport {
         Self {
             drops: DropReason::ALL.iter().map(drop).collect(),
             punts: PuntReason::ALL.iter().map(punt).collect(),
+            passed: passed(ports),
         }
     }
+}
+
+/// The classifiers' reasons, in the order in which the ports name them.
+fn passed(ports: &PortsReport) -> Vec<ReasonReport> {
+    let mut lines: Vec<ReasonReport> = Vec::new();
+    for port in &ports.ports {
+        for at in &port.passed {
+            let found = lines.iter().position(|line| line.reason == at.reason);
+            let place = found.unwrap_or_else(|| {
+                lines.push(ReasonReport {
+                    reason: at.reason.clone(),
+                    description: String::new(),
+                    packets: 0,
+                    ports: Vec::new(),
+                });
+                lines.len() - 1
+            });
+            lines[place].packets += at.packets;
+            if at.packets > 0 {
+                let packets = PortPackets { port: port.name.clone(), packets: at.packets };
+                lines[place].ports.push(packets);
+            }
+        }
+    }
+    lines
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{PortReport, PortState};
+    use crate::{PassedReport, PortReport, PortState};
 
     #[test]
     fn reasons_are_summed_over_ports_and_named_with_them() {
@@ -82,6 +111,7 @@ mod tests {
                 state: PortState::Up,
                 queues: 1,
                 totals,
+                passed: vec![PassedReport { reason: "not_ip".to_owned(), packets: 2, bytes: 84 }],
             }
         };
         let report =
@@ -90,6 +120,7 @@ mod tests {
         let line = report.drops.iter().find(|line| line.reason == "blackhole").expect("a line");
         assert_eq!((line.packets, line.ports.len()), (7, 2));
         assert_eq!(line.description, "The route is of type blackhole.");
+        assert_eq!((report.passed.len(), report.passed[0].packets), (1, 6));
         assert!(report.punts.iter().all(|line| line.packets == 0 && !line.description.is_empty()));
     }
 }

@@ -12,5 +12,5 @@ pub mod routes;
 pub use drops::{DropsReport, PortPackets, ReasonReport};
 pub use health::{HealthReport, HealthState};
 pub use neighbours::{NeighbourReport, NeighbourState, NeighboursReport};
-pub use ports::{PortReport, PortState, PortsReport};
+pub use ports::{PassedReport, PortReport, PortState, PortsReport};
 pub use routes::{NextHopReport, RouteKind, RouteQuery, RouteReport, RoutesReport};

@@ -37,6 +37,21 @@ pub struct PortReport {
     /// What was counted since the daemon started.
     #[serde(flatten)]
     pub totals: PortTotals,
+    /// What the port's classifier left to the kernel before any worker saw it, by reason; not part
+    /// of `received_packets`.
+    #[serde(default)]
+    pub passed: Vec<PassedReport>,
+}
+
+/// Frames that stayed the kernel's for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassedReport {
+    /// The reason's label: `local`, `not_ip`, `standby` …
+    pub reason: String,
+    /// Frames.
+    pub packets: u64,
+    /// Their bytes, link-layer header included.
+    pub bytes: u64,
 }
 
 /// Whether a port carries packets.

@@ -16,8 +16,8 @@ pub(super) const FRAME_BYTES: [u32; 2] = [2048, 4096];
 pub(super) const PUNT_RATE_PACKETS_PER_SECOND: RangeInclusive<u32> = 1..=10_000_000;
 pub(super) const PUNT_RATE_PACKETS_PER_SECOND_DEFAULT: u32 = 20_000;
 pub(super) const PUNT_BURST_PACKETS: RangeInclusive<u32> = 1..=1_000_000;
-/// A tenth of a second at the default rate.
-pub(super) const PUNT_BURST_PACKETS_DEFAULT: u32 = 2_000;
+/// A twentieth of a second at the default rate.
+pub(super) const PUNT_BURST_PACKETS_DEFAULT: u32 = 1_000;
 
 /// `sun_path` of `struct sockaddr_un` less the final zero and the suffix of the name under which
 /// the socket is made before it is renamed.
@@ -33,6 +33,9 @@ pub(super) const NEXT_HOPS_DEFAULT: u32 = 65_536;
 pub(super) const NEXT_HOP_GROUPS_DEFAULT: u32 = 65_536;
 pub(super) const ADJACENCIES: RangeInclusive<u32> = 1..=1_000_000;
 pub(super) const ADJACENCIES_DEFAULT: u32 = 65_536;
+
+/// File name endings that tell the format of a capture to write.
+pub(super) const CAPTURE_EXTENSIONS: [&str; 2] = ["pcap", "pcapng"];
 
 /// Ports in one configuration, far below what a `PortId` can number.
 pub(super) const PORTS_MAX: usize = 1024;

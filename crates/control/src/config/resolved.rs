@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+use linecard_services::route::RouteCapacities;
 use linecard_wire::MacAddress;
 
 /// A whole configuration that was found right.
@@ -52,9 +53,9 @@ pub struct Memory {
 /// Limits on what is handed to the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Punt {
-    /// Packets that may be punted in a second, over all ports and workers.
+    /// Packets that each port may punt in a second, over all its workers.
     pub rate_packets_per_second: u32,
-    /// Packets that may be punted at once after a pause.
+    /// Packets that each port may punt at once after a pause.
     pub burst_packets: u32,
 }
 
@@ -80,6 +81,21 @@ pub struct Tables {
     pub next_hop_groups_max: u32,
     /// Adjacencies (neighbours) at the most.
     pub adjacencies_max: u32,
+}
+
+impl Tables {
+    /// The capacities as the route service takes them.
+    #[must_use]
+    pub fn route_capacities(&self) -> RouteCapacities {
+        RouteCapacities {
+            routes_ipv4_max: self.routes_ipv4_max,
+            routes_ipv6_max: self.routes_ipv6_max,
+            groups_max: self.next_hop_groups_max,
+            next_hops_max: self.next_hops_max,
+            adjacencies_max: self.adjacencies_max,
+            ..RouteCapacities::default()
+        }
+    }
 }
 
 /// One port.

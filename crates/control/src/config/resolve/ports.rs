@@ -346,6 +346,11 @@ fn check_outputs(checker: &mut Checker<'_>, texts: &[Spanned<text::Port>], ports
     let all: Vec<_> = ports.iter().map(files).collect();
     for (index, text) in texts.iter().enumerate() {
         let (Some(place), Some(output)) = (&text.get_ref().output, &all[index].1) else { continue };
+        let extension = output.extension().and_then(|extension| extension.to_str());
+        if !extension.is_some_and(|e| limits::CAPTURE_EXTENSIONS.contains(&e)) {
+            let message = format!("`{}` does not tell its format", place.get_ref());
+            checker.refuse(place, message, "a name that ends in .pcap or .pcapng");
+        }
         let read = all.iter().any(|(input, _)| input.as_ref() == Some(output));
         let written = all[..index].iter().any(|(_, other)| other.as_ref() == Some(output));
         if read || written {

@@ -1,0 +1,222 @@
+//! What can be said on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
+use ipnet::IpNet;
+use tracing_subscriber::filter::Targets;
+
+/// Where the daemon's socket lies when nothing else is said.
+const SOCKET_DEFAULT: &str = "/run/linecard.sock";
+
+/// A network processor for routers: forwards the transit traffic of a Linux router beside its
+/// kernel, and falls back to the kernel.
+#[derive(Debug, Parser)]
+#[command(name = "linecard", version, max_term_width = 100, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    /// Write results as JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// What to log to stderr: error, warn, info, debug, trace, or per crate as
+    /// `info,linecard_control=debug`
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILTER",
+        env = "LINECARD_LOG",
+        default_value = "info",
+        hide_default_value = true
+    )]
+    pub(crate) log: Targets,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  linecard demo                              see it work
+  linecard run --port eth0 --port eth1       forward between two interfaces
+  linecard show drops                        see why packets did not go on
+  linecard replay in.pcap --output out.pcap  forward a capture, without privileges
+
+Exit status: 0 done, 1 failed, 2 not understood.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Forward packets until SIGINT or SIGTERM
+    #[command(after_help = "\
+Examples:
+  linecard run --port eth0 --port eth1
+  linecard run --config /etc/linecard/linecard.toml
+
+Routes, neighbours and addresses are the kernel's; on exit the kernel forwards on.")]
+    Run(RunArgs),
+    /// Check a configuration and say what it would do
+    #[command(after_help = "\
+Examples:
+  linecard check
+  linecard check new.toml && mv new.toml /etc/linecard/linecard.toml
+
+Prints every mistake with its line and column; the exit status is 1 if there is any.")]
+    Check(CheckArgs),
+    /// Forward captures: pcap in, pcap out, no privileges
+    #[command(after_help = "\
+Examples:
+  linecard replay --config replay.toml
+  linecard replay in.pcap --output out.pcap
+
+Time is taken from the captures. Without --config the router is the station to which the first
+frame of IN is addressed, and everything is routed to one gateway behind OUT.")]
+    Replay(ReplayArgs),
+    /// Ask the running daemon
+    #[command(subcommand)]
+    Show(ShowCommand),
+    /// Show Linecard at work: on network namespaces as root, else in memory
+    #[command(after_help = "\
+Examples:
+  sudo linecard demo
+  linecard demo")]
+    Demo(crate::demo::Args),
+    /// Print completions for a shell
+    #[command(after_help = "\
+Examples:
+  linecard completions bash > /etc/bash_completion.d/linecard
+  linecard completions zsh > ~/.zfunc/_linecard
+  linecard completions fish > ~/.config/fish/completions/linecard.fish")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write man pages, one a command
+    #[command(after_help = "\
+Examples:
+  linecard man /usr/local/share/man/man1")]
+    Man {
+        /// Directory to write them to; it must exist
+        #[arg(value_hint = ValueHint::DirPath)]
+        directory: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Configuration file [default: /etc/linecard/linecard.toml]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+    /// A kernel interface to serve, in place of a configuration file; may be repeated
+    #[arg(long, value_name = "INTERFACE", conflicts_with = "config")]
+    pub(crate) port: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// The file
+    #[arg(
+        default_value = linecard_control::config::PATH_DEFAULT,
+        value_hint = ValueHint::FilePath
+    )]
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("source").required(true).args(["config", "input"]))]
+pub(crate) struct ReplayArgs {
+    /// Configuration file with pcap ports
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+    /// The capture to read, in place of a configuration file
+    #[arg(value_name = "IN", value_hint = ValueHint::FilePath)]
+    pub(crate) input: Option<PathBuf>,
+    /// The capture to write; its name ends in .pcap or .pcapng
+    #[arg(
+        long,
+        short,
+        visible_alias = "out",
+        value_name = "OUT",
+        requires = "input",
+        conflicts_with = "config",
+        value_hint = ValueHint::FilePath
+    )]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// How to reach the daemon.
+#[derive(Debug, Args)]
+pub(crate) struct Daemon {
+    /// The daemon's socket
+    #[arg(long, value_name = "PATH", default_value = SOCKET_DEFAULT, value_hint = ValueHint::FilePath)]
+    pub(crate) socket: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ShowCommand {
+    /// Ports and their packets
+    #[command(after_help = "\
+Examples:
+  linecard show ports
+  linecard show ports --json | jq '.ports[] | {name, received_packets, sent_packets}'")]
+    Ports {
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Routes, as the packet path uses them
+    #[command(after_help = "\
+Examples:
+  linecard show routes --covers 192.0.2.7     which routes match, the last one wins
+  linecard show routes --prefix 10.0.0.0/8    this prefix and those inside it
+  linecard show routes | wc -l")]
+    Routes {
+        #[command(flatten)]
+        daemon: Daemon,
+        /// Only this prefix and the more specific ones inside it
+        #[arg(long)]
+        prefix: Option<IpNet>,
+        /// Only prefixes that contain this address
+        #[arg(long, value_name = "ADDRESS")]
+        covers: Option<std::net::IpAddr>,
+        /// Routes at the most [default: all]
+        #[arg(long, value_name = "NUMBER")]
+        limit: Option<usize>,
+    },
+    /// Neighbours, to which packets are sent
+    #[command(after_help = "\
+Examples:
+  linecard show neighbours
+  linecard show neighbours --json | jq '.neighbours[] | select(.state == \"unresolved\")'")]
+    Neighbours {
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Why packets were dropped or handed to the kernel
+    #[command(after_help = "\
+Examples:
+  linecard show drops
+  linecard show drops --all")]
+    Drops {
+        #[command(flatten)]
+        daemon: Daemon,
+        /// Also the reasons that never happened
+        #[arg(long)]
+        all: bool,
+    },
+    /// Whether the daemon is well
+    #[command(after_help = "\
+Examples:
+  linecard show health")]
+    Health {
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,25 @@
+//! The commands, one file each.
+
+mod check;
+mod completions;
+mod man;
+mod replay;
+mod run;
+mod show;
+
+use std::process::ExitCode;
+
+use crate::cli::{Cli, Command};
+
+/// Runs what the command line asks for.
+pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Command::Run(args) => run::run(&args),
+        Command::Check(args) => check::run(&args, cli.json),
+        Command::Replay(args) => replay::run(args, cli.json),
+        Command::Show(command) => show::run(command, cli.json),
+        Command::Demo(args) => crate::demo::run(args),
+        Command::Completions { shell } => completions::run(shell),
+        Command::Man { directory } => man::run(&directory),
+    }
+}

@@ -1,0 +1,31 @@
+//! `linecard run`: the daemon.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::anyhow;
+use linecard_control::config;
+
+use crate::cli::RunArgs;
+use crate::daemon;
+
+/// Reads the configuration and runs the daemon until it is told to stop.
+pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let config = if args.port.is_empty() {
+        let path = args.config.as_deref().unwrap_or(Path::new(config::PATH_DEFAULT));
+        config::load(path)
+    } else {
+        config::of_kernel_ports(&args.port)
+    };
+    let config = config.map_err(|errors| anyhow!("the configuration is wrong\n{errors}"))?;
+    if let Some(port) = config.ports.iter().find(|port| port.kind.station().is_some()) {
+        let kind = port.kind.label();
+        anyhow::bail!(
+            "port {} is of kind {kind}: `linecard run` serves kernel interfaces, `linecard \
+             replay` captures",
+            port.name
+        );
+    }
+    daemon::run(config)?;
+    Ok(ExitCode::SUCCESS)
+}

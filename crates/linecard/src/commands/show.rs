@@ -1,0 +1,209 @@
+//! `linecard show`: asks the running daemon.
+
+use std::io::Write;
+use std::net::IpAddr;
+use std::process::ExitCode;
+
+use ipnet::IpNet;
+use linecard_api::Client;
+use linecard_observe::{
+    DropsReport, HealthReport, NeighboursReport, PortReport, PortsReport, ReasonReport, RouteQuery,
+    RouteReport,
+};
+
+use crate::cli::ShowCommand;
+use crate::output::{self, Column, count};
+
+/// Prints one report.
+pub(crate) fn run(command: ShowCommand, json: bool) -> anyhow::Result<ExitCode> {
+    let asked = |daemon: crate::cli::Daemon| Client::new(&daemon.socket);
+    match command {
+        ShowCommand::Ports { daemon } => {
+            let report = asked(daemon).ports()?;
+            if json { output::json(&report)? } else { output::line(&ports(&report))? }
+        }
+        ShowCommand::Routes { daemon, prefix, covers, limit } => {
+            routes(&asked(daemon), prefix, covers, limit, json)?;
+        }
+        ShowCommand::Neighbours { daemon } => {
+            let report = asked(daemon).neighbours()?;
+            if json { output::json(&report)? } else { output::line(&neighbours(&report))? }
+        }
+        ShowCommand::Drops { daemon, all } => {
+            let report = asked(daemon).drops()?;
+            if json { output::json(&report)? } else { output::line(&drops(&report, all))? }
+        }
+        ShowCommand::Health { daemon } => {
+            let report = asked(daemon).health()?;
+            if json { output::json(&report)? } else { output::line(&health(&report))? }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The ports as a table, their sum in the last line.
+pub(crate) fn ports(report: &PortsReport) -> String {
+    let columns = [
+        Column::Text("port"),
+        Column::Text("kind"),
+        Column::Text("mode"),
+        Column::Text("state"),
+        Column::Number("received"),
+        Column::Number("bytes"),
+        Column::Number("sent"),
+        Column::Number("bytes"),
+        Column::Number("queued"),
+        Column::Number("dropped"),
+        Column::Number("punted"),
+    ];
+    let counts = |totals: &linecard_packet::PortTotals| {
+        [
+            totals.received_packets,
+            totals.received_bytes,
+            totals.sent_packets,
+            totals.transmitted_bytes,
+            totals.queued_packets,
+            totals.dropped_packets.sum(),
+            totals.punted_packets.sum(),
+        ]
+        .map(count)
+    };
+    let row = |port: &PortReport| {
+        let mut row = vec![port.name.clone(), port.kind.clone(), port.mode.clone()];
+        row.push(port.state.label().to_owned());
+        row.extend(counts(&port.totals));
+        row
+    };
+    let mut total = vec!["total".to_owned(), String::new(), String::new(), String::new()];
+    total.extend(counts(&report.total));
+    output::table(&columns, report.ports.iter().map(row).chain([total]))
+}
+
+/// The reasons as two tables; without `all`, those that happened.
+pub(crate) fn drops(report: &DropsReport, all: bool) -> String {
+    let part = |title: &'static str, none: &str, lines: &[ReasonReport]| {
+        let wanted: Vec<&ReasonReport> =
+            lines.iter().filter(|line| all || line.packets > 0).collect();
+        if wanted.is_empty() {
+            return none.to_owned();
+        }
+        let columns = [
+            Column::Text(title),
+            Column::Number("packets"),
+            Column::Text("ports"),
+            Column::Text("meaning"),
+        ];
+        let row = |line: &&ReasonReport| {
+            let ports = line.ports.iter().map(|at| format!("{} {}", at.port, count(at.packets)));
+            let ports: Vec<String> = ports.collect();
+            vec![
+                line.reason.clone(),
+                count(line.packets),
+                ports.join(", "),
+                line.description.clone(),
+            ]
+        };
+        output::table(&columns, wanted.iter().map(row))
+    };
+    let drops = part("dropped", "no packet was dropped", &report.drops);
+    let punts = part("to the kernel", "no packet was handed to the kernel", &report.punts);
+    let mut parts = vec![drops, punts];
+    if !report.passed.is_empty() {
+        let none = "no packet was left to the kernel by a classifier";
+        parts.push(part("left to the kernel", none, &report.passed));
+    }
+    parts.join("\n\n")
+}
+
+fn neighbours(report: &NeighboursReport) -> String {
+    let columns = ["interface", "address", "mac address", "state"].map(Column::Text);
+    let row = |at: &linecard_observe::NeighbourReport| {
+        vec![
+            at.interface.clone(),
+            at.address.to_string(),
+            at.mac_address.clone().unwrap_or_else(|| "-".to_owned()),
+            at.state.label().to_owned(),
+        ]
+    };
+    output::table(&columns, report.neighbours.iter().map(row))
+}
+
+fn health(report: &HealthReport) -> String {
+    let mut lines = vec![
+        format!("state      {}", if report.troubles.is_empty() { "well" } else { "degraded" }),
+        format!("version    {}", report.version),
+        format!("uptime     {} s", count(report.uptime_seconds)),
+        format!("workers    {}", report.workers),
+        format!("snapshot   {}", report.snapshot_version),
+        format!("overruns   {} of netlink", count(report.netlink_overruns)),
+        format!("resyncs    {} of netlink", count(report.netlink_resyncs)),
+        format!("overflows  {} of tables", count(report.table_overflows)),
+    ];
+    lines.extend(report.troubles.iter().map(|trouble| format!("trouble    {trouble}")));
+    lines.join("\n")
+}
+
+/// Routes as they come, page by page: a full table is never in memory at once.
+fn routes(
+    client: &Client,
+    prefix: Option<IpNet>,
+    covers: Option<IpAddr>,
+    limit: Option<usize>,
+    json: bool,
+) -> anyhow::Result<()> {
+    let limit = limit.unwrap_or(usize::MAX);
+    let page = limit.clamp(1, RouteQuery::LIMIT_MAX);
+    let query = RouteQuery { prefix, covers, after: None, limit: page };
+    let mut stdout = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut written = 0;
+    let mut outcome: anyhow::Result<()> = Ok(());
+    if json {
+        write!(stdout, "{{\"routes\":[")?;
+    }
+    client.each_route(query, |route| {
+        if written == limit {
+            return false;
+        }
+        outcome = write_route(&mut stdout, &route, written == 0, json);
+        written += 1;
+        outcome.is_ok()
+    })?;
+    outcome?;
+    if json {
+        writeln!(stdout, "]}}")?;
+    }
+    stdout.flush()?;
+    Ok(())
+}
+
+fn write_route(
+    out: &mut impl Write,
+    route: &RouteReport,
+    first: bool,
+    json: bool,
+) -> anyhow::Result<()> {
+    if json {
+        let comma = if first { "" } else { "," };
+        write!(out, "{comma}\n{}", serde_json::to_string(route)?)?;
+        return Ok(());
+    }
+    // Fixed widths: the longest prefix there can be is not known before the last page.
+    let next_hop = |at: &linecard_observe::NextHopReport| {
+        let via = at.gateway.map_or(String::new(), |gateway| format!("via {gateway} "));
+        let weight = if route.next_hops.len() > 1 {
+            format!(" weight {}", at.weight)
+        } else {
+            String::new()
+        };
+        format!("{via}on {}{weight}", at.interface)
+    };
+    let next_hops: Vec<String> = route.next_hops.iter().map(next_hop).collect();
+    let line = format!(
+        "{:<30} {:<9} {}",
+        route.prefix.to_string(),
+        route.kind.label(),
+        next_hops.join(", ")
+    );
+    writeln!(out, "{}", line.trim_end())?;
+    Ok(())
+}
