@@ -1,22 +1,25 @@
 //! The loop around the rounds: busy while there is work, asleep while there is none.
 //!
-//! After some rounds without a packet the worker waits in epoll for a port to become readable or for
-//! its wake descriptor. It wakes by itself after a short time all the same: a worker that sleeps
+//! After some rounds without a packet the worker waits in poll(2) for a port to become readable or
+//! for its wake descriptor. It wakes by itself after a short time all the same: a worker that sleeps
 //! holds its copy of the tables, and the control side waits for that copy to change it.
+//!
+//! poll and not epoll: an AF_XDP socket in need-wakeup mode tells its driver to go on receiving when it
+//! is polled (`xsk_poll`), and epoll asks a socket only when it has been ready before.
 
 use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use rustix::event::{Timespec, epoll};
+use linecard_io::PortQueue;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::egress::PortState;
 use crate::worker::Worker;
 
-/// Ready descriptors fetched at once; which ones they are does not matter.
-const EVENTS_MAX: usize = 8;
+/// Descriptors that a worker can wait for, its wake descriptor included.
+const DESCRIPTORS_MAX: usize = 64;
 /// Rounds that a stopping worker gives to what its receive queues still hold.
 const DRAIN_ROUNDS_MAX: usize = 64;
 /// How long a stopping worker waits for its transmit queues, in nanoseconds.
@@ -45,22 +48,27 @@ impl Default for IdlePolicy {
     }
 }
 
-/// The descriptors to sleep on.
+/// Knows when it is time to sleep.
 pub(crate) struct Idle {
     policy: IdlePolicy,
-    epoll: OwnedFd,
     empty_rounds: u32,
 }
 
 impl Idle {
+    /// Refuses more ports than one worker can wait for.
     pub(crate) fn new(policy: IdlePolicy, ports: &[PortState]) -> io::Result<Self> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        for queue in ports.iter().flat_map(|port| &port.queues) {
-            if let Some(descriptor) = queue.readable() {
-                watch(&epoll, descriptor)?;
-            }
+        let descriptors = readable(ports).count() + 1;
+        if descriptors > DESCRIPTORS_MAX {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!(
+                    "a worker waits for {} queues at the most, not {}: use more workers",
+                    DESCRIPTORS_MAX - 1,
+                    descriptors - 1
+                ),
+            ));
         }
-        Ok(Self { policy, epoll, empty_rounds: 0 })
+        Ok(Self { policy, empty_rounds: 0 })
     }
 
     /// Notes how a round went; true when it is time to sleep.
@@ -68,26 +76,31 @@ impl Idle {
         self.empty_rounds = if received > 0 { 0 } else { self.empty_rounds.saturating_add(1) };
         self.empty_rounds > self.policy.busy_rounds
     }
-
-    /// Waits for a packet, the wake descriptor, or the time to be up. An interrupted wait is a
-    /// short one.
-    fn sleep(&self, nanoseconds: u64) -> io::Result<()> {
-        let timeout = Timespec {
-            tv_sec: (nanoseconds / 1_000_000_000) as i64,
-            tv_nsec: (nanoseconds % 1_000_000_000) as i64,
-        };
-        let mut events = [const { MaybeUninit::<epoll::Event>::uninit() }; EVENTS_MAX];
-        match epoll::wait(&self.epoll, &mut events[..], Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
 }
 
-fn watch(epoll: &OwnedFd, descriptor: BorrowedFd<'_>) -> io::Result<()> {
-    let data = epoll::EventData::new_u64(0);
-    epoll::add(epoll, descriptor, data, epoll::EventFlags::IN)?;
-    Ok(())
+/// The descriptors of the queues that have one.
+fn readable(ports: &[PortState]) -> impl Iterator<Item = BorrowedFd<'_>> {
+    ports.iter().flat_map(|port| &port.queues).filter_map(|queue| queue.readable())
+}
+
+/// Waits for a packet, the wake descriptor, or the time to be up. An interrupted wait is a short one.
+fn sleep(ports: &[PortState], wake: BorrowedFd<'_>, nanoseconds: u64) -> io::Result<()> {
+    let timeout = Timespec {
+        tv_sec: (nanoseconds / 1_000_000_000) as i64,
+        tv_nsec: (nanoseconds % 1_000_000_000) as i64,
+    };
+    let mut queues = readable(ports);
+    let mut used = 1;
+    // Places without a queue hold the wake descriptor and are not passed to the kernel.
+    let mut set = std::array::from_fn::<_, DESCRIPTORS_MAX, _>(|place| {
+        let queue = if place == 0 { None } else { queues.next() };
+        used += usize::from(queue.is_some());
+        PollFd::from_borrowed_fd(queue.unwrap_or(wake), PollFlags::IN)
+    });
+    match poll(&mut set[..used], Some(&timeout)) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 impl Worker {
@@ -102,24 +115,21 @@ impl Worker {
     pub fn run(&mut self, stop: &AtomicBool, wake: impl AsFd) -> io::Result<()> {
         let start = Instant::now();
         let now = || start.elapsed().as_nanos() as u64;
-        let mut outcome = watch(&self.idle.epoll, wake.as_fd());
+        let mut outcome = Ok(());
         while outcome.is_ok() && !stop.load(Ordering::Acquire) && !self.finished() {
             let received = self.run_once(now());
             if self.idle.is_time(received) {
-                let nanoseconds = self.sleep_nanoseconds();
-                outcome = self.idle.sleep(nanoseconds);
+                outcome = sleep(&self.ports, wake.as_fd(), self.sleep_nanoseconds());
             }
         }
         self.drain(now);
-        // A second run may be given another descriptor.
-        let unwatched = epoll::delete(&self.idle.epoll, wake.as_fd());
-        outcome.and(unwatched.map_err(Into::into))
+        outcome
     }
 
     fn sleep_nanoseconds(&self) -> u64 {
         let policy = &self.idle.policy;
         let mut queues = self.ports.iter().flat_map(|port| &port.queues);
-        let restless = |queue: &dyn linecard_io::PortQueue| {
+        let restless = |queue: &dyn PortQueue| {
             queue.queued() > 0 || (queue.readable().is_none() && !queue.finished())
         };
         match queues.any(|queue| restless(queue.as_ref())) {

@@ -84,7 +84,7 @@ impl Worker {
     /// Builds a worker; everything it ever needs is allocated here.
     ///
     /// # Errors
-    /// The kernel's error when the descriptors of the ports cannot be waited for.
+    /// `InvalidInput` when there are more queues than one worker can wait for (63).
     pub fn new(config: WorkerConfig) -> io::Result<Self> {
         let bucket = || TokenBucket::new(config.punt_limit);
         let ports: Vec<_> =

@@ -143,7 +143,7 @@ impl Rig {
             idle: IdlePolicy::default(),
         });
         Self {
-            worker: worker.expect("an epoll descriptor"),
+            worker: worker.expect("three ports are few"),
             peers,
             punted,
             writer,

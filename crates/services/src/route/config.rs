@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 /// Capacities of [`super::RouteTables`]. An update beyond one of them is refused and counted.
 ///
-/// Memory is taken as entries come, but for the neighbour table, which is taken at set-up (24 bytes
-/// an IPv4 and 48 an IPv6 neighbour). There are two copies of everything, one to read and one to
-/// change.
+/// Memory is taken as entries come, but for neighbours (72 bytes each for IPv4 and IPv6 together)
+/// and groups (24 bytes each), which is taken at set-up. There are two copies of everything, one to
+/// read and one to change, and 8 bytes for each adjacency and worker to count in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RouteCapacities {
