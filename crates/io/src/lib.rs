@@ -15,8 +15,8 @@ pub mod packet_gate;
 pub mod packet_port;
 pub mod pcap_port;
 pub mod port;
-pub mod socket_option;
 pub mod punt_device;
+pub mod socket_option;
 pub mod xdp;
 
 pub use bpf::{LocalAddresses, Outcome, OutcomeTotals};

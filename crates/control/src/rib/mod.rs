@@ -41,7 +41,8 @@ use self::{
     staged::Staged,
 };
 use crate::facts::{
-    Address, Fact, Link, Neighbour, Route, RouteMode, RouteTarget, TABLE_LOCAL, TABLE_MAIN,
+    Address, Fact, Link, Neighbour, NextHopObjectKind, Path, Route, RouteMode, RouteTarget,
+    TABLE_LOCAL, TABLE_MAIN,
 };
 
 /// One change of the set of the router's own addresses, for the XDP program's map.
@@ -364,6 +365,16 @@ impl Rib {
     /// All interfaces of the packet path with the index of their link, in no order.
     pub fn interfaces(&self) -> impl Iterator<Item = (u32, InterfaceId, &Interface)> {
         self.links.interfaces()
+    }
+
+    /// The paths of a nexthop object, those of a group with its weights; none for a blackhole.
+    #[must_use]
+    pub fn object_paths(&self, id: u32) -> Vec<Path> {
+        let path_of = |(member, weight)| match self.objects.kind(member) {
+            Some(NextHopObjectKind::Path { path, .. }) => Some(Path { weight, ..*path }),
+            _ => None,
+        };
+        self.objects.members(id).into_iter().filter_map(path_of).collect()
     }
 
     /// All neighbours, in no order.

@@ -92,6 +92,12 @@ impl XdpQueue {
         Ok(queue)
     }
 
+    /// True when the driver reads and writes packet memory itself.
+    #[must_use]
+    pub fn is_zero_copy(&self) -> bool {
+        self.socket.is_zero_copy()
+    }
+
     /// The socket, to be put into the port's map.
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.socket.fd()

@@ -15,6 +15,7 @@ const UMEM_REG: i32 = 4;
 const UMEM_FILL_RING: i32 = 5;
 const UMEM_COMPLETION_RING: i32 = 6;
 const STATISTICS: i32 = 7;
+const OPTIONS: i32 = 8;
 const MAX_TX_SKB_BUDGET: i32 = 9;
 
 // Page offsets of the rings.
@@ -225,6 +226,11 @@ impl Socket {
                 std::ptr::null_mut(),
             )
         };
+    }
+
+    /// True when the driver reads and writes packet memory itself (`XDP_OPTIONS_ZEROCOPY`).
+    pub(super) fn is_zero_copy(&self) -> bool {
+        self.get::<u32>(OPTIONS).unwrap_or_default() & 1 != 0
     }
 
     /// What the kernel dropped on this socket. A packet for which there was no frame in the fill

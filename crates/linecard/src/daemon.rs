@@ -1,0 +1,136 @@
+//! `linecard run`: ports are opened, workers started, and the control loop keeps the workers'
+//! tables in step with the kernel until a signal ends it.
+//!
+//! The order is what makes attaching and stopping cost no packet:
+//!
+//! 1. the classifiers are attached while no worker is armed, so they pass everything;
+//! 2. sockets are bound, tables are filled, workers run;
+//! 3. each worker arms its dead-man switch: from that instant transit is Linecard's;
+//! 4. to stop, all switches stand down first, then the workers drain their queues, and only then
+//!    is anything closed.
+
+mod control_loop;
+mod ports;
+mod source;
+mod workers;
+
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use anyhow::Context;
+use linecard_api::{Server, ServerConfig};
+use linecard_control::config::Config;
+use linecard_control::mirror::Mirror;
+use linecard_control::rib::{LocalUpdate, Rib};
+use linecard_io::{DeadManSwitch, LocalAddresses, PuntDevice};
+use linecard_packet::PortId;
+use linecard_services::route::RouteTables;
+use linecard_tables::publication::Writer;
+use tracing::info;
+
+use self::control_loop::ControlLoop;
+use self::ports::{Plan, ServedPort};
+use self::source::{DaemonSource, Shared};
+use self::workers::Workers;
+
+/// Runs until SIGINT or SIGTERM.
+///
+/// # Errors
+/// What keeps the router from starting: a missing interface, privilege or kernel feature, each
+/// with its remedy; or a thread that cannot go on.
+pub(crate) fn run(config: Config) -> anyhow::Result<()> {
+    let signals = signals()?;
+    let started = Instant::now();
+    let plan = Plan::new(&config)?;
+    let local = LocalAddresses::new().map_err(|error| ports::explain("create a BPF map", error))?;
+    let switch = DeadManSwitch::new(plan.workers)
+        .map_err(|error| ports::explain("map a BPF array", error))?;
+
+    let mut served = plan.attach(&local, &switch)?;
+    let punt = punt_device(&served)?;
+
+    let mut rib = Rib::new();
+    for port in &served {
+        rib.serve(port.interface.index, port.id);
+    }
+    let mut mirror = Mirror::open().context("open the netlink mirror")?;
+    mirror.sync(&mut rib).context("read the kernel's links, addresses, neighbours and routes")?;
+    let mut updates = Vec::new();
+    rib.drain_local(&mut updates);
+    for update in updates {
+        apply_local(&local, update).context("tell the classifiers the router's own addresses")?;
+    }
+    let capacities = workers::capacities(&config);
+    let mut writer = Writer::new(RouteTables::new(&capacities), RouteTables::new(&capacities));
+    control_loop::publish(&mut rib, &mut writer);
+    info!(routes = rib.prefixes(), groups = rib.groups(), "tables are filled");
+
+    let mut workers = Workers::start(&config, &plan, &mut served, &punt, &writer, &switch)?;
+    let shared = Arc::new(Shared {
+        rib: Mutex::new(rib),
+        ports: Mutex::new(served),
+        status: Mutex::default(),
+        workers: workers.readers(),
+        started,
+    });
+    let server = Server::start(
+        &ServerConfig { socket: config.api.socket.clone(), group: config.api.group.clone() },
+        Arc::new(DaemonSource::new(Arc::clone(&shared))),
+    )?;
+    info!(workers = plan.workers, socket = %server.socket().display(), "forwarding");
+
+    let control = ControlLoop {
+        shared: &shared,
+        mirror,
+        writer,
+        local,
+        workers: &workers,
+        resync_due: started,
+    };
+    let outcome = control.run(&signals);
+
+    info!("stopping: the kernel takes over");
+    switch.stand_down();
+    workers.stop();
+    server.stop();
+    for port in shared.ports().iter_mut() {
+        port.close();
+    }
+    outcome
+}
+
+/// A socket that becomes readable on SIGINT or SIGTERM.
+fn signals() -> anyhow::Result<UnixStream> {
+    let (read, write) = UnixStream::pair().context("make a pipe for signals")?;
+    read.set_nonblocking(true).context("make a pipe for signals")?;
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        let write = write.try_clone().context("make a pipe for signals")?;
+        signal_hook::low_level::pipe::register(signal, write).context("register for signals")?;
+    }
+    Ok(read)
+}
+
+fn punt_device(served: &[ServedPort]) -> anyhow::Result<PuntDevice> {
+    let device = PuntDevice::create().map_err(|error| {
+        ports::explain(
+            "create the punt device (TAP with a tcx program, needs /dev/net/tun and Linux 6.6)",
+            error,
+        )
+    })?;
+    for port in served {
+        let PortId(number) = port.id;
+        device
+            .set_port(number, port.interface.index, port.is_packet())
+            .with_context(|| format!("let the punt device reach {}", port.interface.name))?;
+    }
+    Ok(device)
+}
+
+/// Carries one change of the router's own addresses to the classifiers.
+fn apply_local(local: &LocalAddresses, update: LocalUpdate) -> std::io::Result<()> {
+    match update {
+        LocalUpdate::Set(address) => local.insert(address),
+        LocalUpdate::Remove(address) => local.remove(address).map(drop),
+    }
+}

@@ -1,0 +1,177 @@
+//! The control loop: what the kernel says becomes what the workers look up.
+
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use linecard_control::mirror::Mirror;
+use linecard_control::rib::Rib;
+use linecard_io::LocalAddresses;
+use linecard_packet::AdjacencyId;
+use linecard_services::route::{RouteTables, RouteUpdate};
+use linecard_tables::publication::{Publish, Writer};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tracing::{error, info, warn};
+
+use super::source::Shared;
+use super::workers::Workers;
+
+/// How long the loop waits for the kernel when nothing is pending.
+const QUIET: Duration = Duration::from_millis(200);
+/// How long it waits before it tries again to publish.
+const BUSY: Duration = Duration::from_millis(1);
+/// Time between resyncs.
+const RESYNC_PAUSE: Duration = Duration::from_millis(200);
+/// How often neighbours that carry packets are kept fresh.
+const NEIGHBOUR_REFRESH: Duration = Duration::from_secs(5);
+
+/// What the loop works with.
+pub(super) struct ControlLoop<'a> {
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) mirror: Mirror,
+    pub(super) writer: Writer<RouteTables, RouteUpdate>,
+    pub(super) local: LocalAddresses,
+    pub(super) workers: &'a Workers,
+    pub(super) resync_due: Instant,
+}
+
+/// Hands what changed in the RIB to the workers' tables; false when it has to be tried again.
+pub(super) fn publish(rib: &mut Rib, writer: &mut Writer<RouteTables, RouteUpdate>) -> bool {
+    let mut updates = Vec::new();
+    rib.drain(&mut updates);
+    for update in updates {
+        writer.append(update);
+    }
+    let published = if writer.pending() > 0 { writer.publish() } else { writer.settle() };
+    published == Publish::Published
+}
+
+impl ControlLoop<'_> {
+    /// Runs until `signals` becomes readable.
+    ///
+    /// # Errors
+    /// When the kernel cannot be listened to any more.
+    pub(super) fn run(mut self, signals: &UnixStream) -> anyhow::Result<()> {
+        let mut patience = BUSY;
+        let mut refresh_due = Instant::now() + NEIGHBOUR_REFRESH;
+        let mut packets_seen = Vec::new();
+        while !self.wait(signals, patience)? {
+            // While the workers still hold the retired copy no more is read: the kernel's buffer
+            // and, at its end, a resync bound what waits.
+            let more = self.writer.pending() == 0 && self.follow_kernel()?;
+            let published = publish(&mut self.shared.rib(), &mut self.writer);
+            patience = match (more, published) {
+                (true, _) => Duration::ZERO,
+                (false, false) => BUSY,
+                (false, true) => QUIET,
+            };
+            self.follow_addresses();
+            self.report();
+            if Instant::now() >= refresh_due {
+                self.refresh_neighbours(&mut packets_seen);
+                refresh_due = Instant::now() + NEIGHBOUR_REFRESH;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the kernel's news, and all it holds where news were lost; true when more wait.
+    fn follow_kernel(&mut self) -> anyhow::Result<bool> {
+        let mut rib = self.shared.rib();
+        let received = self.mirror.receive(&mut rib).context("read the kernel's news")?;
+        if received.resync_wanted && Instant::now() >= self.resync_due {
+            let started = Instant::now();
+            match self.mirror.sync(&mut rib) {
+                Ok(()) => info!(milliseconds = started.elapsed().as_millis(), "resync"),
+                // The base is as it was, with the news applied; it is tried again.
+                Err(error) => warn!(%error, "resync failed"),
+            }
+            // A storm of changes that each want one may not eat the control side.
+            self.resync_due = Instant::now() + RESYNC_PAUSE;
+        }
+        Ok(received.more)
+    }
+
+    /// Waits for the kernel's news or the time to be up; true when a signal has come.
+    fn wait(&self, signals: &UnixStream, patience: Duration) -> anyhow::Result<bool> {
+        let timeout = Timespec {
+            tv_sec: patience.as_secs() as i64,
+            tv_nsec: i64::from(patience.subsec_nanos()),
+        };
+        let mirror = self.mirror.as_fd();
+        // With operations pending the mirror is not read, so waiting for it would spin.
+        let events = if self.writer.pending() == 0 { PollFlags::IN } else { PollFlags::empty() };
+        let mut fds =
+            [PollFd::new(signals, PollFlags::IN), PollFd::from_borrowed_fd(mirror, events)];
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(!fds[0].revents().is_empty()),
+            Err(error) => Err(error).context("wait for the kernel's news"),
+        }
+    }
+
+    /// Tells the classifiers of the router's own addresses and of the ports' MAC addresses.
+    fn follow_addresses(&self) {
+        let mut rib = self.shared.rib();
+        let mut updates = Vec::new();
+        rib.drain_local(&mut updates);
+        for update in updates {
+            // The pipeline knows the address as well, and punts what the classifier let through.
+            if let Err(error) = super::apply_local(&self.local, update) {
+                warn!(?update, %error, "the classifiers do not know an address of the router's");
+            }
+        }
+        for port in self.shared.ports().iter_mut() {
+            let Some(link) = rib.link(port.interface.index) else { continue };
+            let address = link.mac_address.octets();
+            if address != port.interface.mac_address {
+                info!(port = port.interface.name, mac_address = %link.mac_address, "MAC address changed");
+                if let Err(error) = port.set_mac_address(address) {
+                    error!(port = port.interface.name, %error, "the classifier has the old one");
+                }
+            }
+        }
+    }
+
+    fn report(&self) {
+        let mut status = self.shared.status();
+        status.snapshot_version = self.writer.subscription().generation();
+        status.table_overflows = self.writer.published().refused_updates();
+        status.mirror = self.mirror.counters();
+        let ended = self.workers.ended();
+        if ended > status.workers_ended {
+            error!(ended, "workers have ended; the kernel forwards their packets");
+        }
+        status.workers_ended = ended;
+    }
+
+    /// The kernel sees no packet to neighbours that Linecard serves, so it would take them for
+    /// unused, never probe them and forget them at last. Those that carried packets since the
+    /// last time are touched.
+    fn refresh_neighbours(&mut self, packets_seen: &mut Vec<u64>) {
+        let mut used = Vec::new();
+        {
+            let rib = self.shared.rib();
+            for number in 0.. {
+                let id = AdjacencyId(number);
+                if number as usize >= self.shared.adjacencies_max() {
+                    break;
+                }
+                let packets = self.shared.adjacency_packets(id);
+                if packets_seen.len() <= id.index() {
+                    packets_seen.push(0);
+                }
+                if packets != packets_seen[id.index()] {
+                    packets_seen[id.index()] = packets;
+                    used.extend(rib.adjacency(id));
+                }
+            }
+        }
+        for (ifindex, address) in used {
+            if let Err(error) = self.mirror.refresh_neighbour(ifindex, address) {
+                warn!(%address, %error, "a neighbour in use was not refreshed");
+            }
+        }
+    }
+}

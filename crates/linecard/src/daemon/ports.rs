@@ -1,0 +1,278 @@
+//! Opening ports: which kind each becomes, and the kernel's side of it.
+
+use std::io;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use libc::{EBUSY, EINVAL, EOPNOTSUPP, ERANGE};
+use linecard_control::config::{Config, KernelDriver, KernelPort, PortKind, XdpMode};
+use linecard_io::{
+    AttachMode, DeadManSwitch, Interface, LocalAddresses, Outcome, OutcomeTotals, PacketGate,
+    XdpPort,
+};
+use linecard_packet::PortId;
+use tracing::{info, warn};
+
+/// Bytes in front of a packet that packet memory keeps free.
+const HEADROOM_BYTES: u32 = 256;
+
+/// What is going to be served, found out before anything is changed.
+pub(super) struct Plan {
+    /// Workers that run: no more than the port with the fewest queues has, so that each worker
+    /// owns a queue of each port.
+    pub(super) workers: usize,
+    ports: Vec<PlannedPort>,
+    packet_bytes_max: usize,
+}
+
+struct PlannedPort {
+    id: PortId,
+    options: KernelPort,
+    interface: Interface,
+}
+
+/// The kernel's side of a port.
+pub(super) enum KernelSide {
+    /// An XDP program and sockets.
+    Xdp(XdpPort, AttachMode),
+    /// A tcx program and packet sockets.
+    Packet(PacketGate),
+}
+
+/// A port that is attached.
+pub(super) struct ServedPort {
+    pub(super) id: PortId,
+    pub(super) options: KernelPort,
+    pub(super) interface: Interface,
+    pub(super) side: KernelSide,
+    /// Receive queues that workers serve.
+    pub(super) queues: u32,
+    /// The sockets were bound without copying.
+    pub(super) zero_copy: bool,
+    /// VLAN tag stripping was on and has to be turned on again.
+    restore_vlan_stripping: bool,
+}
+
+impl Plan {
+    /// Looks the interfaces up.
+    ///
+    /// # Errors
+    /// A missing or unfit interface; a configuration of ports that are not the kernel's.
+    pub(super) fn new(config: &Config) -> anyhow::Result<Self> {
+        let mut ports = Vec::with_capacity(config.ports.len());
+        for (number, port) in config.ports.iter().enumerate() {
+            let PortKind::Kernel(options) = &port.kind else {
+                bail!(
+                    "port {} is of kind {}: `run` serves interfaces of the kernel; \
+                     use `linecard replay` for capture files",
+                    port.name,
+                    port.kind.label()
+                );
+            };
+            let mut interface = Interface::by_name(&port.name)
+                .with_context(|| format!("port {}: see `ip link` for the interfaces", port.name))?;
+            if let Some(queues_max) = options.queues_max {
+                interface.receive_queues = interface.receive_queues.min(u32::from(queues_max));
+            }
+            let id = PortId(u16::try_from(number).context("more ports than can be numbered")?);
+            ports.push(PlannedPort { id, options: *options, interface });
+        }
+        let fewest = ports.iter().map(|port| port.interface.receive_queues).min().unwrap_or(1);
+        let workers = (fewest as usize).min(usize::from(config.workers.count_max)).max(1);
+        let packet_bytes_max = (config.memory.frame_bytes - HEADROOM_BYTES) as usize;
+        Ok(Self { workers, ports, packet_bytes_max })
+    }
+
+    /// Attaches the classifiers. No worker is armed yet, so they pass everything to the kernel.
+    ///
+    /// # Errors
+    /// The kernel's refusal, with the remedy.
+    pub(super) fn attach(
+        &self,
+        local: &LocalAddresses,
+        switch: &Arc<DeadManSwitch>,
+    ) -> anyhow::Result<Vec<ServedPort>> {
+        self.ports.iter().map(|port| self.attach_port(port, local, switch)).collect()
+    }
+
+    fn attach_port(
+        &self,
+        port: &PlannedPort,
+        local: &LocalAddresses,
+        switch: &Arc<DeadManSwitch>,
+    ) -> anyhow::Result<ServedPort> {
+        let (interface, options) = (&port.interface, port.options);
+        let restore_vlan_stripping = match interface.keep_vlan_tags() {
+            Ok(was_on) => was_on,
+            Err(error) => {
+                // Without ethtool there is no stripping either (TAP and the like).
+                tracing::debug!(port = interface.name, %error, "VLAN tag stripping is as it was");
+                false
+            }
+        };
+        let side = match options.driver {
+            KernelDriver::Packet => self.packet(interface, local, switch)?,
+            KernelDriver::Xdp => self.xdp(interface, options, local, switch)?,
+            KernelDriver::Auto => match self.xdp(interface, options, local, switch) {
+                Ok(side) => side,
+                Err(error) => {
+                    warn!(port = interface.name, "no AF_XDP, using AF_PACKET: {error:#}");
+                    self.packet(interface, local, switch)?
+                }
+            },
+        };
+        let queues = match &side {
+            KernelSide::Xdp(..) => interface.receive_queues,
+            KernelSide::Packet(_) => self.workers as u32,
+        };
+        let served = ServedPort {
+            id: port.id,
+            options,
+            interface: interface.clone(),
+            side,
+            queues,
+            zero_copy: false,
+            restore_vlan_stripping,
+        };
+        info!(
+            port = interface.name,
+            kind = served.kind(),
+            mode = served.mode(),
+            queues,
+            "attached"
+        );
+        Ok(served)
+    }
+
+    fn xdp(
+        &self,
+        interface: &Interface,
+        options: KernelPort,
+        local: &LocalAddresses,
+        switch: &Arc<DeadManSwitch>,
+    ) -> anyhow::Result<KernelSide> {
+        let (index, mac) = (interface.index, interface.mac_address);
+        let queues = interface.receive_queues;
+        let mut port = XdpPort::new(index, mac, queues, self.packet_bytes_max, local, switch)
+            .map_err(|error| explain("load the XDP program", error))?;
+        let modes: &[AttachMode] = match options.xdp_mode {
+            XdpMode::Auto => &[AttachMode::Native, AttachMode::Generic],
+            XdpMode::Native => &[AttachMode::Native],
+            XdpMode::Generic => &[AttachMode::Generic],
+        };
+        let mut refusal = None;
+        for &mode in modes {
+            match port.attach(mode) {
+                Ok(()) => return Ok(KernelSide::Xdp(port, mode)),
+                Err(error) => refusal = Some(explain_attach(interface, mode, error)),
+            }
+        }
+        Err(refusal.context("no XDP mode was tried")?)
+    }
+
+    fn packet(
+        &self,
+        interface: &Interface,
+        local: &LocalAddresses,
+        switch: &Arc<DeadManSwitch>,
+    ) -> anyhow::Result<KernelSide> {
+        let (index, mac) = (interface.index, interface.mac_address);
+        let mut gate = PacketGate::new(index, mac, self.packet_bytes_max, local, switch)
+            .map_err(|error| explain("load the tcx program", error))?;
+        gate.attach().map_err(|error| {
+            let what = format!("attach the tcx program to {} (Linux 6.6)", interface.name);
+            explain(&what, error)
+        })?;
+        Ok(KernelSide::Packet(gate))
+    }
+}
+
+impl ServedPort {
+    /// As the configuration and the CLI call it.
+    pub(super) fn kind(&self) -> &'static str {
+        match self.side {
+            KernelSide::Xdp(..) => "xdp",
+            KernelSide::Packet(_) => "packet",
+        }
+    }
+
+    /// Where and how its frames are taken.
+    pub(super) fn mode(&self) -> String {
+        match self.side {
+            KernelSide::Xdp(_, mode) => {
+                let copy = if self.zero_copy { "zero-copy" } else { "copy" };
+                format!("{} {copy}", mode.label())
+            }
+            KernelSide::Packet(_) => String::new(),
+        }
+    }
+
+    pub(super) fn is_packet(&self) -> bool {
+        matches!(self.side, KernelSide::Packet(_))
+    }
+
+    /// What its classifier did.
+    pub(super) fn outcomes(&self) -> io::Result<[OutcomeTotals; Outcome::ALL.len()]> {
+        match &self.side {
+            KernelSide::Xdp(port, _) => port.outcomes(),
+            KernelSide::Packet(gate) => gate.outcomes(),
+        }
+    }
+
+    /// Tells the classifier of another MAC address.
+    pub(super) fn set_mac_address(&mut self, address: [u8; 6]) -> io::Result<()> {
+        match &self.side {
+            KernelSide::Xdp(port, _) => port.set_mac_address(address)?,
+            KernelSide::Packet(gate) => gate.set_mac_address(address)?,
+        }
+        self.interface.mac_address = address;
+        Ok(())
+    }
+
+    /// Detaches the classifier and leaves the interface as it was found.
+    pub(super) fn close(&mut self) {
+        match &mut self.side {
+            KernelSide::Xdp(port, _) => port.detach(),
+            KernelSide::Packet(gate) => gate.detach(),
+        }
+        if self.restore_vlan_stripping {
+            if let Err(error) = self.interface.strip_vlan_tags() {
+                warn!(port = self.interface.name, %error, "VLAN tag stripping stays off");
+            }
+        }
+    }
+}
+
+/// An error of the kernel's with what it means and what to do.
+pub(super) fn explain(what: &str, error: io::Error) -> anyhow::Error {
+    let remedy = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "run as root, or with CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF \
+             (setcap, or AmbientCapabilities= in a systemd unit)"
+        }
+        io::ErrorKind::OutOfMemory => "raise the limit on locked memory (ulimit -l)",
+        io::ErrorKind::NotFound => "is the module loaded? (modprobe tun)",
+        _ => "see `uname -r`: Linux 6.6 or newer is needed",
+    };
+    anyhow::Error::new(error).context(format!("cannot {what}: {remedy}"))
+}
+
+fn explain_attach(interface: &Interface, mode: AttachMode, error: io::Error) -> anyhow::Error {
+    let (name, mode) = (&interface.name, mode.label());
+    let remedy = match error.raw_os_error() {
+        Some(EBUSY) => format!(
+            "another XDP program is attached: see `ip link show {name}`, detach it with \
+             `ip link set {name} xdp off`"
+        ),
+        Some(EOPNOTSUPP | EINVAL) => "the driver has no XDP: use xdp_mode = \"generic\" \
+             or kind = \"packet\""
+            .to_owned(),
+        Some(ERANGE) => format!(
+            "the driver cannot do XDP at an MTU of {}: lower it, or use xdp_mode = \"generic\"",
+            interface.mtu_bytes
+        ),
+        _ => return explain(&format!("attach the XDP program to {name} ({mode})"), error),
+    };
+    let what = format!("cannot attach the XDP program to {name} ({mode}): {remedy}");
+    anyhow::Error::new(error).context(what)
+}

@@ -1,0 +1,245 @@
+//! What the API answers from.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use linecard_api::Source;
+use linecard_control::facts::{NeighbourState as NeighbourFact, RouteTarget, RouteType};
+use linecard_control::mirror;
+use linecard_control::rib::{HeldRoute, Rib};
+use linecard_io::Outcome;
+use linecard_observe::{
+    HealthReport, HealthState, NeighbourReport, NeighbourState, NeighboursReport, NextHopReport,
+    PassedReport, PortReport, PortState, PortsReport, RouteKind, RouteQuery, RouteReport,
+    RoutesReport,
+};
+use linecard_packet::{AdjacencyId, PortId, PortTotals};
+
+use super::ports::ServedPort;
+use super::workers::WorkerReaders;
+
+/// What the control loop shares with the API's thread. No worker ever takes one of these locks.
+pub(super) struct Shared {
+    pub(super) rib: Mutex<Rib>,
+    pub(super) ports: Mutex<Vec<ServedPort>>,
+    pub(super) status: Mutex<Status>,
+    pub(super) workers: Vec<WorkerReaders>,
+    pub(super) started: Instant,
+}
+
+/// How the control side is doing.
+#[derive(Default)]
+pub(super) struct Status {
+    pub(super) snapshot_version: u64,
+    pub(super) table_overflows: u64,
+    pub(super) workers_ended: usize,
+    pub(super) mirror: mirror::Counters,
+}
+
+impl Shared {
+    // A thread that panicked with a lock held has not left these half-changed in a way that a
+    // reader could trip over, and the router goes on forwarding: so the data is used all the same.
+
+    pub(super) fn rib(&self) -> MutexGuard<'_, Rib> {
+        self.rib.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn ports(&self) -> MutexGuard<'_, Vec<ServedPort>> {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn status(&self) -> MutexGuard<'_, Status> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adjacencies for which packets are counted.
+    pub(super) fn adjacencies_max(&self) -> usize {
+        self.workers.first().map_or(0, |worker| worker.route_stats.capacity())
+    }
+
+    /// Packets that all workers gave this adjacency.
+    pub(super) fn adjacency_packets(&self, id: AdjacencyId) -> u64 {
+        self.workers.iter().map(|worker| worker.route_stats.packets(id)).sum()
+    }
+
+    fn totals(&self, ports: usize) -> Vec<PortTotals> {
+        let mut totals = vec![PortTotals::default(); ports];
+        for worker in &self.workers {
+            for (total, counted) in totals.iter_mut().zip(worker.counters.read()) {
+                *total += &counted;
+            }
+        }
+        totals
+    }
+}
+
+/// The daemon as the API sees it.
+pub(super) struct DaemonSource {
+    shared: Arc<Shared>,
+}
+
+impl DaemonSource {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+}
+
+impl Source for DaemonSource {
+    fn ports(&self) -> PortsReport {
+        let ports = self.shared.ports();
+        let totals = self.shared.totals(ports.len());
+        let rib = self.shared.rib();
+        let report = |port: &ServedPort| {
+            let PortId(number) = port.id;
+            PortReport {
+                name: port.interface.name.clone(),
+                kind: port.kind().to_owned(),
+                mode: port.mode(),
+                state: match rib.link(port.interface.index) {
+                    None => PortState::Gone,
+                    Some(link) if link.up && link.carrier => PortState::Up,
+                    Some(_) => PortState::Down,
+                },
+                queues: port.queues,
+                totals: totals[usize::from(number)].clone(),
+                passed: passed(port),
+            }
+        };
+        PortsReport::new(ports.iter().map(report).collect())
+    }
+
+    fn routes(&self, query: &RouteQuery) -> RoutesReport {
+        let rib = self.shared.rib();
+        let limit = query.limit.clamp(1, RouteQuery::LIMIT_MAX);
+        // The RIB is not in order: keep the first `limit` + 1 of those that match.
+        let mut first: BinaryHeap<ByPrefix> = BinaryHeap::with_capacity(limit + 2);
+        for route in rib.routes().filter(|route| route.selected && query.matches(&route.prefix)) {
+            first.push(ByPrefix(route));
+            if first.len() > limit + 1 {
+                first.pop();
+            }
+        }
+        let routes = first.into_sorted_vec();
+        query.page(routes.iter().map(|ByPrefix(route)| route_report(&rib, route)))
+    }
+
+    fn neighbours(&self) -> NeighboursReport {
+        let rib = self.shared.rib();
+        let mut neighbours: Vec<_> = rib
+            .neighbours()
+            .map(|neighbour| NeighbourReport {
+                interface: name(&rib, neighbour.ifindex),
+                address: neighbour.address,
+                mac_address: neighbour.mac_address.map(|address| address.to_string()),
+                state: match neighbour.state {
+                    NeighbourFact::Usable => NeighbourState::Usable,
+                    NeighbourFact::Unresolved => NeighbourState::Unresolved,
+                },
+            })
+            .collect();
+        neighbours.sort();
+        NeighboursReport { neighbours }
+    }
+
+    fn health(&self) -> HealthReport {
+        let status = self.shared.status();
+        let mut troubles = Vec::new();
+        if status.workers_ended > 0 {
+            troubles.push(format!(
+                "{} workers have ended; the kernel forwards their packets: see the log",
+                status.workers_ended
+            ));
+        }
+        if status.table_overflows > 0 {
+            troubles.push(format!(
+                "{} updates did not fit the tables: raise the capacities in [tables]",
+                status.table_overflows
+            ));
+        }
+        if status.mirror.policy_rules > 0 {
+            troubles.push(format!(
+                "{} policy rules (`ip rule`) are not followed: Linecard routes by the table main",
+                status.mirror.policy_rules
+            ));
+        }
+        HealthReport {
+            state: if troubles.is_empty() { HealthState::Well } else { HealthState::Degraded },
+            troubles,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_seconds: self.shared.started.elapsed().as_secs(),
+            workers: (self.shared.workers.len() - status.workers_ended) as u32,
+            snapshot_version: status.snapshot_version,
+            netlink_overruns: status.mirror.overruns,
+            netlink_resyncs: status.mirror.syncs.saturating_sub(1),
+            table_overflows: status.table_overflows,
+        }
+    }
+}
+
+/// What the classifier left to the kernel.
+fn passed(port: &ServedPort) -> Vec<PassedReport> {
+    // The maps live as long as the port; a reading that fails shows as nothing passed.
+    let totals = port.outcomes().unwrap_or_default();
+    Outcome::ALL
+        .into_iter()
+        .zip(totals)
+        .filter(|&(outcome, _)| outcome != Outcome::Taken)
+        .map(|(outcome, total)| PassedReport {
+            reason: outcome.label().to_owned(),
+            packets: total.packets,
+            bytes: total.bytes,
+        })
+        .collect()
+}
+
+/// Routes in the order of their prefixes.
+struct ByPrefix(HeldRoute);
+
+impl PartialEq for ByPrefix {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.prefix == other.0.prefix
+    }
+}
+
+impl Eq for ByPrefix {}
+
+impl PartialOrd for ByPrefix {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ByPrefix {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.prefix.cmp(&other.0.prefix)
+    }
+}
+
+fn route_report(rib: &Rib, route: &HeldRoute) -> RouteReport {
+    let kind = match route.route_type {
+        RouteType::Unicast => RouteKind::Unicast,
+        RouteType::Local | RouteType::Broadcast | RouteType::Anycast => RouteKind::Local,
+        RouteType::Blackhole => RouteKind::Blackhole,
+        RouteType::Unreachable | RouteType::Prohibit | RouteType::Throw => RouteKind::Reject,
+        RouteType::Multicast | RouteType::Other => RouteKind::Kernel,
+    };
+    let paths = match &route.target {
+        RouteTarget::Paths(paths) => paths.clone(),
+        RouteTarget::NextHopObject(id) => rib.object_paths(*id),
+    };
+    let next_hops = paths
+        .iter()
+        .map(|path| NextHopReport {
+            interface: name(rib, path.ifindex),
+            gateway: path.via,
+            weight: path.weight,
+        })
+        .collect();
+    RouteReport { prefix: route.prefix, kind, next_hops }
+}
+
+fn name(rib: &Rib, ifindex: u32) -> String {
+    rib.link(ifindex).map_or_else(|| format!("#{ifindex}"), |link| link.name.clone())
+}

@@ -1,0 +1,293 @@
+//! Starting and stopping workers: memory, queues, threads.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use anyhow::{Context, bail};
+use linecard_control::config::{Config, ZeroCopy};
+use linecard_forwarder::{IdlePolicy, PuntLimit, Worker, WorkerConfig, WorkerPort};
+use linecard_io::packet_port::{PacketPort, PacketPortOptions};
+use linecard_io::xdp::{QueueOptions, SharedUmem, XdpQueue};
+use linecard_io::{DeadManSwitch, MemoryConfig, PacketMemory, PortQueue, PuntDevice, XdpPort};
+use linecard_packet::counters::CountersReader;
+use linecard_packet::{BATCH_PACKETS_MAX, WorkerCounters};
+use linecard_services::route::{
+    RouteCapacities, RouteStats, RouteStatsReader, RouteTables, RouteUpdate,
+};
+use linecard_tables::publication::Writer;
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fd::OwnedFd;
+use rustix::thread::{CpuSet, sched_setaffinity};
+use tracing::{error, info, warn};
+
+use super::ports::{KernelSide, Plan, ServedPort};
+
+/// What others may read of a worker.
+#[derive(Clone)]
+pub(super) struct WorkerReaders {
+    pub(super) counters: CountersReader,
+    pub(super) route_stats: RouteStatsReader,
+}
+
+/// The running workers.
+pub(super) struct Workers {
+    threads: Vec<JoinHandle<()>>,
+    readers: Vec<WorkerReaders>,
+    stop: Arc<AtomicBool>,
+    wake: Arc<OwnedFd>,
+}
+
+/// Capacities of the route tables as configured.
+pub(super) fn capacities(config: &Config) -> RouteCapacities {
+    RouteCapacities {
+        routes_ipv4_max: config.tables.routes_ipv4_max,
+        routes_ipv6_max: config.tables.routes_ipv6_max,
+        groups_max: config.tables.next_hop_groups_max,
+        next_hops_max: config.tables.next_hops_max,
+        adjacencies_max: config.tables.adjacencies_max,
+        ..RouteCapacities::default()
+    }
+}
+
+impl Workers {
+    /// Opens all queues and starts the threads; returns when every worker is armed and polls.
+    ///
+    /// # Errors
+    /// The kernel's, when memory, a socket or a thread cannot be had.
+    pub(super) fn start(
+        config: &Config,
+        plan: &Plan,
+        ports: &mut [ServedPort],
+        punt: &PuntDevice,
+        tables: &Writer<RouteTables, RouteUpdate>,
+        switch: &Arc<DeadManSwitch>,
+    ) -> anyhow::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let mut workers =
+            Self { threads: Vec::new(), readers: Vec::new(), stop, wake: Arc::new(wake) };
+        let (armed, is_armed) = mpsc::channel();
+        // Not known to senders, and the same on all workers, so that a flow has one path.
+        let flow_hash_seed = RandomState::new().hash_one(std::process::id());
+        let port_numbers = ports.len();
+        for number in 0..plan.workers {
+            let (memory, queues) = open_queues(config, plan.workers, number, ports)?;
+            let counters = WorkerCounters::new(port_numbers);
+            let route_stats = RouteStats::new(config.tables.adjacencies_max);
+            workers.readers.push(WorkerReaders {
+                counters: counters.reader(),
+                route_stats: route_stats.reader(),
+            });
+            let worker = WorkerConfig {
+                ports: queues,
+                memory,
+                tables: tables.subscription(),
+                counters,
+                route_stats,
+                punt: Box::new(punt.queue().context("open another queue of the punt device")?),
+                punt_limit: punt_limit(config, plan.workers),
+                flow_hash_seed,
+                idle: IdlePolicy::default(),
+            };
+            let core = config.workers.cores.get(number).copied();
+            workers.spawn(number, core, worker, Arc::clone(switch), armed.clone())?;
+        }
+        drop(armed);
+        for _ in 0..plan.workers {
+            if is_armed.recv().is_err() {
+                workers.stop();
+                bail!("a worker did not start: see the log above");
+            }
+        }
+        Ok(workers)
+    }
+
+    fn spawn(
+        &mut self,
+        number: usize,
+        core: Option<u16>,
+        config: WorkerConfig,
+        switch: Arc<DeadManSwitch>,
+        armed: mpsc::Sender<()>,
+    ) -> anyhow::Result<()> {
+        let (stop, wake) = (Arc::clone(&self.stop), Arc::clone(&self.wake));
+        let body = move || {
+            if let Some(core) = core {
+                pin(number, core);
+            }
+            let outcome = Worker::new(config).and_then(|mut worker| {
+                let _armed = switch.arm(number)?;
+                // The receiver is gone only when another worker has failed.
+                let _ = armed.send(());
+                drop(armed);
+                worker.run(&stop, &*wake)
+            });
+            if let Err(error) = outcome {
+                error!(worker = number, %error, "worker has ended; the kernel forwards its packets");
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name(format!("worker-{number}"))
+            .spawn(body)
+            .context("start a worker's thread")?;
+        self.threads.push(thread);
+        Ok(())
+    }
+
+    /// What can be read of the workers.
+    pub(super) fn readers(&self) -> Vec<WorkerReaders> {
+        self.readers.clone()
+    }
+
+    /// Workers that have ended by themselves.
+    pub(super) fn ended(&self) -> usize {
+        self.threads.iter().filter(|thread| thread.is_finished()).count()
+    }
+
+    /// Tells all workers to drain and end, and waits for them.
+    pub(super) fn stop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Err(error) = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes()) {
+            warn!(%error, "workers will notice the stop a little later");
+        }
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                error!("a worker had panicked: see the log above");
+            }
+        }
+    }
+}
+
+/// The configured limit is for the machine; each worker gets its share of it on each port.
+fn punt_limit(config: &Config, workers: usize) -> PuntLimit {
+    let share = |all: u32| (all / workers as u32).max(1);
+    PuntLimit {
+        rate_packets_per_second: share(config.punt.rate_packets_per_second),
+        burst_packets: share(config.punt.burst_packets),
+    }
+}
+
+/// Packet memory and queues of worker `number` of `workers`.
+fn open_queues(
+    config: &Config,
+    workers: usize,
+    number: usize,
+    ports: &mut [ServedPort],
+) -> anyhow::Result<(PacketMemory, Vec<WorkerPort>)> {
+    let mut zero_copy = zero_copy_of(ports);
+    loop {
+        let mut memory = PacketMemory::new(MemoryConfig {
+            frames: frames_needed(config, workers, number, ports),
+            chunk_bytes: config.memory.frame_bytes,
+        })
+        .context("map packet memory: lower memory.frames_per_worker or the number of ports")?;
+        match open_all(workers, number, ports, &mut memory, zero_copy) {
+            Ok(queues) => return Ok((memory, queues)),
+            // One memory for all ports: where one driver has no zero-copy, all of them copy.
+            Err(error) if zero_copy == ZeroCopy::Auto => {
+                info!("no zero-copy on all ports, copying: {error:#}");
+                zero_copy = ZeroCopy::Off;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn open_all(
+    workers: usize,
+    number: usize,
+    ports: &mut [ServedPort],
+    memory: &mut PacketMemory,
+    zero_copy: ZeroCopy,
+) -> anyhow::Result<Vec<WorkerPort>> {
+    let mut umem = SharedUmem::default();
+    ports
+        .iter_mut()
+        .map(|port| {
+            let queues = match &port.side {
+                KernelSide::Xdp(xdp, _) => {
+                    let mine = (number as u32..port.queues).step_by(workers);
+                    let sockets = mine
+                        .map(|queue| open_xdp(queue, port, xdp, memory, &mut umem, zero_copy))
+                        .collect::<anyhow::Result<Vec<_>>>()?;
+                    port.zero_copy = sockets.iter().all(XdpQueue::is_zero_copy);
+                    sockets.into_iter().map(|queue| Box::new(queue) as Box<dyn PortQueue>).collect()
+                }
+                KernelSide::Packet(gate) => {
+                    let fanout_group = (workers > 1).then(|| port.interface.index as u16);
+                    let queue = PacketPort::open(&PacketPortOptions {
+                        fanout_group,
+                        filter: Some(gate.filter()),
+                        packet_bytes_max: memory.packet_bytes_max(),
+                        ..PacketPortOptions::new(&port.interface.name)
+                    })?;
+                    vec![Box::new(queue) as Box<dyn PortQueue>]
+                }
+            };
+            Ok(WorkerPort { id: port.id, queues })
+        })
+        .collect()
+}
+
+fn open_xdp(
+    queue: u32,
+    port: &ServedPort,
+    xdp: &XdpPort,
+    memory: &mut PacketMemory,
+    umem: &mut SharedUmem,
+    zero_copy: ZeroCopy,
+) -> anyhow::Result<XdpQueue> {
+    let options = QueueOptions {
+        interface_index: port.interface.index,
+        queue,
+        ring_entries: port.options.ring_entries,
+        zero_copy: match zero_copy {
+            ZeroCopy::Auto => linecard_io::xdp::ZeroCopy::Auto,
+            ZeroCopy::On => linecard_io::xdp::ZeroCopy::On,
+            ZeroCopy::Off => linecard_io::xdp::ZeroCopy::Off,
+        },
+    };
+    let what = || format!("bind an AF_XDP socket to queue {queue} of {}", port.interface.name);
+    let socket = XdpQueue::open(memory, umem, options)
+        .map_err(|error| super::ports::explain(&what(), error))?;
+    xdp.register(queue, &socket).with_context(what)?;
+    Ok(socket)
+}
+
+/// Zero-copy is a property of a worker's memory, so of all its ports: "off" on one is off for
+/// all, "on" demands it.
+fn zero_copy_of(ports: &[ServedPort]) -> ZeroCopy {
+    let wants = |wanted| ports.iter().any(|port| port.options.zero_copy == wanted);
+    if wants(ZeroCopy::On) {
+        ZeroCopy::On
+    } else if wants(ZeroCopy::Off) {
+        ZeroCopy::Off
+    } else {
+        ZeroCopy::Auto
+    }
+}
+
+/// Frames of a worker: as configured, but no less than what its rings can hold at once.
+fn frames_needed(config: &Config, workers: usize, number: usize, ports: &[ServedPort]) -> u32 {
+    let rings: u32 = ports
+        .iter()
+        .map(|port| {
+            let queues = (number as u32..port.queues).step_by(workers).len() as u32;
+            // A full fill ring and a full transmit ring.
+            2 * queues * port.options.ring_entries
+        })
+        .sum();
+    config.memory.frames_per_worker.max(rings + 2 * BATCH_PACKETS_MAX as u32)
+}
+
+fn pin(number: usize, core: u16) {
+    let mut cores = CpuSet::new();
+    cores.set(usize::from(core));
+    if let Err(error) = sched_setaffinity(None, &cores) {
+        warn!(worker = number, core, %error, "not pinned: is the core there? (nproc)");
+    }
+}
