@@ -84,12 +84,19 @@ impl Worker {
     /// Builds a worker; everything it ever needs is allocated here.
     ///
     /// # Errors
-    /// `InvalidInput` when there are more queues than one worker can wait for (63).
+    /// `InvalidInput` when there are more queues than one worker can wait for (63), or a port without
+    /// counters.
     pub fn new(config: WorkerConfig) -> io::Result<Self> {
         let bucket = || TokenBucket::new(config.punt_limit);
         let ports: Vec<_> =
             config.ports.into_iter().map(|port| PortState::new(port, bucket())).collect();
         let numbers = ports.iter().map(|port| port.id.index() + 1).max().unwrap_or(0);
+        if numbers > config.counters.reader().ports() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("a worker with port {} needs counters for {numbers} ports", numbers - 1),
+            ));
+        }
         let mut places = vec![None; numbers];
         for (place, port) in ports.iter().enumerate() {
             places[port.id.index()] = Some(place);

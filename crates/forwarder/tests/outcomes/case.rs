@@ -1,0 +1,128 @@
+//! A case: a packet in, what comes out, and the check that nothing else moved.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use linecard_packet::{DropReason, PortTotals, PuntReason};
+use linecard_wire::builder::{Ipv4, Ipv6, PacketBuilder, Udp};
+use linecard_wire::ethernet::EtherType;
+use linecard_wire::vlan::{Tag, Tci};
+
+use crate::common::{PORTS, Rig, RigConfig, neighbour_mac, router_mac, to_router};
+
+/// What becomes of a packet.
+pub(crate) enum Outcome {
+    /// It leaves by this port, looking so.
+    Sent(usize, Vec<u8>),
+    Punted(PuntReason),
+    Dropped(DropReason),
+}
+pub(crate) use Outcome::{Dropped, Punted, Sent};
+
+pub(crate) struct Case {
+    pub(crate) description: &'static str,
+    /// Received on port 0.
+    pub(crate) packet: Vec<u8>,
+    pub(crate) outcome: Outcome,
+}
+
+pub(crate) fn case(description: &'static str, packet: PacketBuilder, outcome: Outcome) -> Case {
+    Case { description, packet: packet.build(), outcome }
+}
+
+pub(crate) fn ipv4(source: &str, destination: &str) -> Ipv4 {
+    let address = |text: &str| text.parse::<Ipv4Addr>().expect("an IPv4 address");
+    Ipv4 {
+        identification: 7,
+        dont_fragment: true,
+        ..Ipv4::new(address(source), address(destination))
+    }
+}
+
+pub(crate) fn ipv6(source: &str, destination: &str) -> Ipv6 {
+    let address = |text: &str| text.parse::<Ipv6Addr>().expect("an IPv6 address");
+    Ipv6 { flow_label: 0x12345, ..Ipv6::new(address(source), address(destination)) }
+}
+
+/// To 20.0.0.1, which goes to neighbour 0 on port 1.
+pub(crate) fn transit() -> Ipv4 {
+    ipv4("10.0.0.2", "20.0.0.1")
+}
+
+pub(crate) fn transit6() -> Ipv6 {
+    ipv6("2001:db8::2", "2001:db8:20::1")
+}
+
+pub(crate) fn udp(builder: PacketBuilder) -> PacketBuilder {
+    builder.udp(Udp::new(4000, 53)).payload(b"payload of an odd length!")
+}
+
+pub(crate) fn in4(header: Ipv4) -> PacketBuilder {
+    udp(to_router().ipv4(header))
+}
+
+pub(crate) fn in6(header: Ipv6) -> PacketBuilder {
+    udp(to_router().ipv6(header))
+}
+
+pub(crate) fn tag(tpid: EtherType, priority: u8, vlan_id: u16) -> Tag {
+    Tag { tpid, tci: Tci::new(priority, false, vlan_id) }
+}
+
+/// A frame from the router on port 1 to the neighbour of this adjacency.
+pub(crate) fn leaving(adjacency: u8) -> PacketBuilder {
+    PacketBuilder::new().ethernet(neighbour_mac(adjacency), router_mac(1))
+}
+
+/// The same with one hop less: what leaves by port 1 untagged.
+pub(crate) fn out4(header: Ipv4) -> Outcome {
+    let header = Ipv4 { ttl: header.ttl - 1, ..header };
+    Sent(1, udp(leaving(0).ipv4(header)).build())
+}
+
+pub(crate) fn out6(header: Ipv6) -> Outcome {
+    let header = Ipv6 { hop_limit: header.hop_limit - 1, ..header };
+    Sent(1, udp(leaving(2).ipv6(header)).build())
+}
+
+/// Sends one packet into port 0 and checks everything that can be seen.
+pub(crate) fn check(case: &Case) {
+    let mut rig = Rig::new(&RigConfig::default());
+    let free = rig.worker.free_frames();
+    assert!(rig.peers[0].send(&case.packet), "{}", case.description);
+    assert_eq!(rig.worker.run_once(0), 1, "{}", case.description);
+    rig.totals();
+
+    let mut expected = vec![PortTotals::default(); PORTS];
+    expected[0].received_packets = 1;
+    expected[0].received_bytes = case.packet.len() as u64;
+    let mut out: Vec<Option<Vec<u8>>> = vec![None; PORTS];
+    let mut punted = Vec::new();
+    match &case.outcome {
+        Sent(port, packet) => {
+            let bytes = packet.len() as u64;
+            expected[0].forwarded_packets = 1;
+            expected[0].forwarded_bytes = bytes;
+            expected[*port].sent_packets = 1;
+            expected[*port].transmitted_bytes = bytes;
+            out[*port] = Some(packet.clone());
+        }
+        Punted(reason) => {
+            expected[0].punted_packets[*reason] = 1;
+            punted.push((linecard_packet::PortId(0), case.packet.clone()));
+        }
+        Dropped(reason) => expected[0].dropped_packets[*reason] = 1,
+    }
+    let received: Vec<_> = rig.peers.iter_mut().map(linecard_io::MemoryPeer::receive).collect();
+    // Another round, which takes note of what was sent.
+    assert_eq!(rig.worker.run_once(1), 0, "{}", case.description);
+    assert_eq!(rig.totals(), expected, "{}", case.description);
+    assert_eq!(received, out, "{}", case.description);
+    assert_eq!(*rig.punted.lock().unwrap(), punted, "{}", case.description);
+    assert_eq!(rig.worker.free_frames(), free, "{}: a frame was lost", case.description);
+}
+
+pub(crate) fn check_all(cases: &[Case]) {
+    for case in cases {
+        check(case);
+    }
+}

@@ -1,0 +1,9 @@
+//! One packet in, and everything that it moves: the packet that comes out, and each counter. Every
+//! other counter must be still.
+
+mod case;
+#[path = "../common/mod.rs"]
+mod common;
+mod dropped;
+mod punted;
+mod sent;
