@@ -5,6 +5,8 @@ use std::path::Path;
 use linecard_control::config::{
     self, Config, Errors, InterfaceRef, KernelDriver, PortKind, RouteAction, VlanTag,
 };
+use linecard_control::facts::{Fact, Link, LinkKind, RouteType};
+use linecard_packet::PortId;
 use proptest::prelude::*;
 
 const LINECARD: &str = include_str!("../../../docs/linecard.toml");
@@ -74,6 +76,42 @@ fn the_documented_files_are_right() {
     let weights: Vec<u32> = next_hops.iter().map(|next_hop| next_hop.weight).collect();
     assert_eq!(weights, [2, 1, 1]);
     assert_eq!(next_hops[2].interface, InterfaceRef { port: 0, interface: 1 });
+}
+
+#[test]
+fn the_file_tells_the_rib_what_the_kernel_would() {
+    let facts = config::StaticFacts::of(&parse(REPLAY).expect("docs/replay.toml"));
+    let links: Vec<&Link> = facts
+        .facts
+        .iter()
+        .filter_map(|fact| match fact {
+            Fact::SetLink(link) => Some(link),
+            _ => None,
+        })
+        .collect();
+    let names: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
+    assert_eq!(names, ["lan", "lan.100", "lan.100.20", "wan"]);
+    let inner = LinkKind::Vlan { lower: links[1].ifindex, tag_protocol: 0x8100, id: 20 };
+    assert_eq!((links[2].kind, links[2].mtu_bytes), (inner, 1496));
+    assert_eq!(facts.ports, [(PortId(0), links[0].ifindex), (PortId(1), links[3].ifindex)]);
+
+    let route = |prefix: &str, of: RouteType| {
+        let found = |fact: &&Fact| match fact {
+            Fact::SetRoute(route, _) => {
+                route.prefix.to_string() == prefix && route.route_type == of
+            }
+            _ => false,
+        };
+        facts.facts.iter().filter(found).count()
+    };
+    assert_eq!(route("192.0.2.0/24", RouteType::Unicast), 1);
+    assert_eq!(route("192.0.2.1/32", RouteType::Local), 1);
+    assert_eq!(route("192.0.2.255/32", RouteType::Broadcast), 1);
+    assert_eq!(route("2001:db8:1::/128", RouteType::Anycast), 1);
+    assert_eq!(route("192.168.0.0/16", RouteType::Blackhole), 1);
+
+    let of_kernel = config::StaticFacts::of(&parse(LINECARD).expect("docs/linecard.toml"));
+    assert_eq!(of_kernel, config::StaticFacts::default());
 }
 
 /// serde itself names the keys of a section when it meets one that it does not know.

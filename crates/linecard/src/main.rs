@@ -11,6 +11,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use linecard_control::config;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
@@ -20,19 +21,28 @@ fn main() -> ExitCode {
         // Who reads the output has seen enough (`linecard show routes | head`).
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            show_error(&format!("{error:#}"));
+            show_error(&error);
             ExitCode::FAILURE
         }
     }
 }
 
 /// An error on stderr, with its first word in red on a terminal.
-fn show_error(text: &str) {
+fn show_error(error: &anyhow::Error) {
     let mut stderr = io::stderr().lock();
     let colour = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let word = if colour { "\x1b[1;31merror:\x1b[0m" } else { "error:" };
-    // There is no other place to complain to.
-    let _ = writeln!(stderr, "{word} {text}");
+    // There is no other place to complain to when stderr is gone.
+    let _ = match error.downcast_ref::<config::Errors>() {
+        // It is a list of errors already, each with its place.
+        Some(errors) => {
+            errors.to_string().lines().try_for_each(|line| match line.strip_prefix("error:") {
+                Some(message) => writeln!(stderr, "{word}{message}"),
+                None => writeln!(stderr, "{line}"),
+            })
+        }
+        None => writeln!(stderr, "{word} {error:#}"),
+    };
 }
 
 fn log_to_stderr(filter: &tracing_subscriber::filter::Targets) {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use linecard_control::config::{self, Config, Errors, PortKind};
+use linecard_control::config::{self, Config, PortKind};
 use serde::Serialize;
 
 use crate::cli::CheckArgs;
@@ -52,18 +52,13 @@ pub(crate) fn run(args: &CheckArgs, json: bool) -> anyhow::Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
-        Err(errors) => refuse(&errors, json),
+        Err(errors) if json => {
+            let (path, errors) = (&errors.path, &errors.errors);
+            output::json(&CheckReport { valid: false, path, plan: None, errors })?;
+            Ok(ExitCode::FAILURE)
+        }
+        Err(errors) => Err(errors.into()),
     }
-}
-
-fn refuse(errors: &Errors, json: bool) -> anyhow::Result<ExitCode> {
-    if json {
-        let (path, errors) = (&errors.path, &errors.errors);
-        output::json(&CheckReport { valid: false, path, plan: None, errors })?;
-    } else {
-        eprintln!("{errors}");
-    }
-    Ok(ExitCode::FAILURE)
 }
 
 fn plan(config: &Config) -> Plan {

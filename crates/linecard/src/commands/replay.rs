@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use anyhow::anyhow;
 use linecard_control::config;
 use linecard_observe::{DropsReport, PortsReport};
 use serde::Serialize;
@@ -22,9 +21,7 @@ struct ReplayReport<'a> {
 /// Replays the captures and prints what became of the packets.
 pub(crate) fn run(args: ReplayArgs, json: bool) -> anyhow::Result<ExitCode> {
     let config = match (&args.config, args.input) {
-        (Some(path), _) => {
-            config::load(path).map_err(|errors| anyhow!("the configuration is wrong\n{errors}"))?
-        }
+        (Some(path), _) => config::load(path)?,
         (None, Some(input)) => replay::one_way(input, args.output)?,
         (None, None) => anyhow::bail!("name a capture, or a configuration with --config"),
     };

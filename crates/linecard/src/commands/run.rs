@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::anyhow;
 use linecard_control::config;
 
 use crate::cli::RunArgs;
@@ -13,11 +12,10 @@ use crate::daemon;
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let config = if args.port.is_empty() {
         let path = args.config.as_deref().unwrap_or(Path::new(config::PATH_DEFAULT));
-        config::load(path)
+        config::load(path)?
     } else {
-        config::of_kernel_ports(&args.port)
+        config::of_kernel_ports(&args.port)?
     };
-    let config = config.map_err(|errors| anyhow!("the configuration is wrong\n{errors}"))?;
     if let Some(port) = config.ports.iter().find(|port| port.kind.station().is_some()) {
         let kind = port.kind.label();
         anyhow::bail!(
