@@ -36,7 +36,7 @@ use self::{
     links::{Links, Transition},
     neighbours::Neighbours,
     objects::Objects,
-    paths::PathSets,
+    paths::{Flush, PathSets},
     routes::Routes,
     staged::Staged,
 };
@@ -157,8 +157,8 @@ impl Rib {
         let ifindex = link.ifindex;
         let Transition { went_down, came_up, lost_carrier } = self.links.set(link, generation);
         if went_down {
-            self.paths.flush_link(ifindex, true, false, &self.links);
-            self.paths.flush_link(ifindex, false, true, &self.links);
+            self.paths.flush_link(ifindex, true, Flush::LinkDown, &self.links);
+            self.paths.flush_link(ifindex, false, Flush::LinkDown, &self.links);
             self.resync_wanted = true;
         }
         if went_down || lost_carrier {
@@ -177,8 +177,8 @@ impl Rib {
             return;
         }
         self.addresses.remove(&ifindex);
-        self.paths.flush_link(ifindex, true, true, &self.links);
-        self.paths.flush_link(ifindex, false, true, &self.links);
+        self.paths.flush_link(ifindex, true, Flush::LinkGone, &self.links);
+        self.paths.flush_link(ifindex, false, Flush::LinkGone, &self.links);
         for object in self.objects.on_link(ifindex) {
             self.remove_object(object);
         }
@@ -204,7 +204,7 @@ impl Rib {
             return;
         }
         if !held.iter().any(|(known, _)| known.addr().is_ipv4()) {
-            self.paths.flush_link(address.ifindex, true, true, &self.links);
+            self.paths.flush_link(address.ifindex, true, Flush::AddressesGone, &self.links);
         }
         // Routes that prefer this source address are gone, too; the base does not know which.
         self.resync_wanted = true;
@@ -323,8 +323,10 @@ impl Rib {
     pub fn end_dump(&mut self) {
         let current = self.generation;
         let is_stale = |seen: u8| seen != current && seen != GENERATION_STATIC;
+        // Nothing is flushed here: of routes and objects, the dump itself has shown which are left.
         for ifindex in self.links.stale(is_stale) {
-            self.remove_link(ifindex);
+            self.links.remove(ifindex);
+            self.addresses.remove(&ifindex);
         }
         for held in self.addresses.values_mut() {
             held.retain(|(_, seen)| !is_stale(*seen));
@@ -333,7 +335,8 @@ impl Rib {
             self.neighbours.remove(ifindex, address, &self.links);
         }
         for id in self.objects.stale(is_stale) {
-            self.remove_object(id);
+            self.objects.forget(id);
+            self.touch_object(id);
         }
         self.routes.sweep_stale(&mut self.paths, is_stale);
         self.resync_wanted = false;

@@ -70,14 +70,20 @@ impl Objects {
         }
     }
 
+    /// Removes an object and leaves the groups that name it as they are.
+    pub(super) fn forget(&mut self, id: u32) {
+        self.unlink(id);
+        self.objects.remove(&id);
+    }
+
     /// Removes an object, takes it out of its groups and removes groups that become empty, as the
     /// kernel does. Returns (removed, changed).
     pub(super) fn remove(&mut self, id: u32) -> (Vec<u32>, Vec<u32>) {
         let (mut removed, mut changed) = (Vec::new(), Vec::new());
-        self.unlink(id);
-        if self.objects.remove(&id).is_some() {
+        if self.objects.contains_key(&id) {
             removed.push(id);
         }
+        self.forget(id);
         for group in self.groups_of.remove(&id).unwrap_or_default() {
             let Some((NextHopObjectKind::Group(members), _)) = self.objects.get_mut(&group) else {
                 continue;

@@ -53,6 +53,16 @@ impl Key {
         }
     }
 
+    /// Whether a route that is the router's own dies with its link: only the addresses of IPv4
+    /// answer without one.
+    fn needs_link(&self) -> bool {
+        match self.route_type {
+            RouteType::Broadcast | RouteType::Anycast => true,
+            RouteType::Local => !self.ipv4,
+            _ => false,
+        }
+    }
+
     /// The interface index and gateway of each path.
     pub(super) fn ways(&self) -> impl Iterator<Item = (u32, Option<IpAddr>)> {
         let paths = match &self.target {
@@ -61,6 +71,18 @@ impl Key {
         };
         paths.iter().map(|path| (path.ifindex, path.via))
     }
+}
+
+/// Why routes are flushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flush {
+    /// The link went down: routes go of which no path is left, the router's own IPv4 addresses
+    /// stay.
+    LinkDown,
+    /// The last IPv4 address of the link was deleted: these go, too.
+    AddressesGone,
+    /// The link was deleted: IPv4 routes go of which any path was there.
+    LinkGone,
 }
 
 /// A next hop before it has a number.
@@ -264,17 +286,20 @@ impl PathSets {
         }
     }
 
-    /// The kernel deleted every route of one family whose paths are all on links that are down,
-    /// one of them `ifindex`; with `all` (address or link deleted) also the local ones of IPv4.
-    /// (`fib_sync_down_dev`, `fib6_ifdown`.)
-    pub(super) fn flush_link(&mut self, ifindex: u32, ipv4: bool, all: bool, links: &Links) {
+    /// The kernel deleted the routes of one family that a link can no longer carry
+    /// (`fib_sync_down_dev`, `fib6_ifdown`).
+    pub(super) fn flush_link(&mut self, ifindex: u32, ipv4: bool, why: Flush, links: &Links) {
+        let here = |other: u32| other == ifindex;
+        let down = |other: u32| here(other) || links.get(other).is_some_and(|link| !link.up);
         let gone = |key: &Key| {
-            let stays = ipv4 && !all && key.route_type == RouteType::Local;
-            let down = |other: u32| other == ifindex || links.get(other).is_some_and(|l| !l.up);
-            key.ipv4 == ipv4
-                && !stays
-                && key.ways().any(|(other, _)| other == ifindex)
-                && key.ways().all(|(other, _)| down(other))
+            if key.ipv4 != ipv4 || !key.ways().any(|(other, _)| here(other)) {
+                return false;
+            }
+            match why {
+                Flush::LinkDown if ipv4 && key.route_type == RouteType::Local => false,
+                Flush::LinkGone if ipv4 => true,
+                _ => key.ways().all(|(other, _)| down(other)),
+            }
         };
         let ids: Vec<PathSetId> =
             self.index.iter().filter(|(key, _)| gone(key)).map(|(_, id)| *id).collect();
@@ -436,7 +461,8 @@ impl PathSets {
 /// The usable next hops of a path set, with their weights; none where it is dead.
 fn resolve(key: &Key, links: &Links, objects: &Objects) -> Vec<(Hop, u32)> {
     if let Some(special) = key.special() {
-        return vec![(Hop::Special(special), 1)];
+        let dead = key.needs_link() && !key.ways().any(|(other, _)| links.usable(other, key.ipv4));
+        return if dead { Vec::new() } else { vec![(Hop::Special(special), 1)] };
     }
     let mut members = Vec::new();
     match &key.target {

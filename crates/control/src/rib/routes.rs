@@ -121,8 +121,7 @@ pub(super) struct Routes {
     /// IPv6 prefixes of the table `local` that are longer than an address: the kernel asks that
     /// table first, so they hide routes of `main` inside them. (IPv4 merges the two tables.)
     covers: HashMap<Ipv6Net, u32>,
-    /// Path sets that stand for answers without a route of their own.
-    local: PathSetId,
+    /// Stands for the answer "the kernel knows better", which is no route's own.
     not_served: PathSetId,
 }
 
@@ -181,7 +180,6 @@ impl Routes {
             entries: HashMap::new(),
             dirty: Vec::new(),
             covers: HashMap::new(),
-            local: paths.acquire(fixed(RouteType::Local)),
             not_served: paths.acquire(fixed(RouteType::Other)),
         }
     }
@@ -378,7 +376,7 @@ impl Routes {
         }
         let IpNet::V6(net) = prefix else { return Some(first.paths) };
         if !first.in_local && self.covers.keys().any(|cover| cover.contains(&net)) {
-            return Some(self.local);
+            return None;
         }
         // IPv6 takes turns among routes of one metric that form no multipath route.
         let special = paths.special(first.paths);
