@@ -5,10 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use ipnet::IpNet;
+use linecard_control::config::{PATH_DEFAULT, SOCKET_DEFAULT};
 use tracing_subscriber::filter::Targets;
-
-/// Where the daemon's socket lies when nothing else is said.
-const SOCKET_DEFAULT: &str = "/run/linecard.sock";
 
 /// A network processor for routers: forwards the transit traffic of a Linux router beside its
 /// kernel, and falls back to the kernel.
@@ -113,7 +111,7 @@ pub(crate) struct RunArgs {
 pub(crate) struct CheckArgs {
     /// The file
     #[arg(
-        default_value = linecard_control::config::PATH_DEFAULT,
+        default_value = PATH_DEFAULT,
         value_hint = ValueHint::FilePath
     )]
     pub(crate) file: PathBuf,
@@ -155,10 +153,20 @@ pub(crate) enum ShowCommand {
     #[command(after_help = "\
 Examples:
   linecard show ports
+  linecard show ports --watch
   linecard show ports --json | jq '.ports[] | {name, received_packets, sent_packets}'")]
     Ports {
         #[command(flatten)]
         daemon: Daemon,
+        /// Ask again every so many seconds, 1 to 3600, and show rates; ends with Ctrl-C
+        #[arg(
+            long,
+            value_name = "SECONDS",
+            num_args = 0..=1,
+            default_missing_value = "1",
+            value_parser = clap::value_parser!(u32).range(1..=3600)
+        )]
+        watch: Option<u32>,
     },
     /// Routes, as the packet path uses them
     #[command(after_help = "\

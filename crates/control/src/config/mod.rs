@@ -25,6 +25,9 @@ pub use static_facts::StaticFacts;
 /// Where the configuration lies when nothing else is said.
 pub const PATH_DEFAULT: &str = "/etc/linecard/linecard.toml";
 
+/// Where the API's socket lies when nothing else is said.
+pub const SOCKET_DEFAULT: &str = "/run/linecard.sock";
+
 /// Reads and checks the file at `path`.
 ///
 /// # Errors

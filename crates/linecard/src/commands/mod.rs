@@ -6,6 +6,7 @@ mod man;
 mod replay;
 mod run;
 mod show;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::IpAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use linecard_api::Client;
@@ -11,6 +12,7 @@ use linecard_observe::{
     RouteReport,
 };
 
+use super::watch;
 use crate::cli::ShowCommand;
 use crate::output::{self, Column, count};
 
@@ -18,7 +20,10 @@ use crate::output::{self, Column, count};
 pub(crate) fn run(command: ShowCommand, json: bool) -> anyhow::Result<ExitCode> {
     let asked = |daemon: crate::cli::Daemon| Client::new(&daemon.socket);
     match command {
-        ShowCommand::Ports { daemon } => {
+        ShowCommand::Ports { daemon, watch: Some(seconds) } => {
+            watch::ports(&asked(daemon), Duration::from_secs(seconds.into()), json)?;
+        }
+        ShowCommand::Ports { daemon, watch: None } => {
             let report = asked(daemon).ports()?;
             if json { output::json(&report)? } else { output::line(&ports(&report))? }
         }

@@ -11,11 +11,8 @@ use std::path::{Path, PathBuf};
 
 use super::error::Errors;
 use super::resolved::{Api, Config, Memory, Port, PortKind, Punt, Tables, Workers};
-use super::{limits, text};
+use super::{SOCKET_DEFAULT, limits, text};
 use checker::Checker;
-
-/// Where the API's socket lies by default.
-const SOCKET_DEFAULT: &str = "/run/linecard.sock";
 
 /// Judges `file`, which was read from `source`, the content of `path`.
 pub(super) fn resolve(file: &text::File, source: &str, path: &Path) -> Result<Config, Errors> {
