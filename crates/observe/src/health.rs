@@ -34,3 +34,14 @@ pub enum HealthState {
     /// Packets flow, but something in `troubles` needs a look.
     Degraded,
 }
+
+impl HealthState {
+    /// As it is written in JSON.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Well => "well",
+            Self::Degraded => "degraded",
+        }
+    }
+}

@@ -135,7 +135,7 @@ fn neighbours(report: &NeighboursReport) -> String {
 
 fn health(report: &HealthReport) -> String {
     let mut lines = vec![
-        format!("state      {}", if report.troubles.is_empty() { "well" } else { "degraded" }),
+        format!("state      {}", report.state.label()),
         format!("version    {}", report.version),
         format!("uptime     {} s", count(report.uptime_seconds)),
         format!("workers    {}", report.workers),

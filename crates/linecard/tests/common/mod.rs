@@ -1,0 +1,325 @@
+//! What the system tests share: a daemon in a namespace, what it reports, and the ways it can end.
+//!
+//! A [`Daemon`] has a directory of its own for its configuration, its socket and its log, so tests run
+//! side by side. When a test fails the daemon's log is printed; when it ends in whatever way, the
+//! daemon dies with it.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(unreachable_pub, reason = "a module of several test binaries")]
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use linecard_api::Client;
+use linecard_lab::{Namespace, Process, RouterTopology, command_that_dies_with_us, wait_for};
+use linecard_observe::{PortReport, PortsReport};
+use linecard_packet::{DropReason, PortTotals, PuntReason};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// For whatever should happen soon: generous, because test machines are busy.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The binary under test.
+pub const LINECARD: &str = env!("CARGO_BIN_EXE_linecard");
+
+/// How the ports of a test are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PortMode {
+    /// AF_XDP, with the program in the driver.
+    Native,
+    /// AF_XDP, with the program in the kernel's generic path.
+    Generic,
+    /// AF_PACKET.
+    Packet,
+}
+
+impl PortMode {
+    /// All of them, for tests that hold for each.
+    pub const ALL: [Self; 3] = [Self::Native, Self::Generic, Self::Packet];
+
+    /// The keys of a `[[port]]`.
+    pub fn keys(self) -> &'static str {
+        match self {
+            Self::Native => "kind = \"xdp\"\nxdp_mode = \"native\"\n",
+            Self::Generic => "kind = \"xdp\"\nxdp_mode = \"generic\"\n",
+            Self::Packet => "kind = \"packet\"\n",
+        }
+    }
+
+    /// The `kind` and the `mode` that `show ports` should name.
+    pub fn shown(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Native => ("xdp", "native copy"),
+            Self::Generic => ("xdp", "generic copy"),
+            Self::Packet => ("packet", ""),
+        }
+    }
+}
+
+/// A configuration to start a daemon with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Kernel interfaces and how each is served.
+    pub ports: Vec<(String, PortMode)>,
+    /// More of the file, whole tables: `[workers]`, `[punt]` … but `[api]`.
+    pub tables: String,
+    /// The log filter.
+    pub log: &'static str,
+}
+
+impl Options {
+    /// All `ports` in the same mode.
+    pub fn new(ports: &[&str], mode: PortMode) -> Self {
+        let ports = ports.iter().map(|port| ((*port).to_owned(), mode)).collect();
+        Self { ports, tables: String::new(), log: "info" }
+    }
+
+    /// The three ports of the router of a topology, in the same mode.
+    pub fn of_router(topology: &RouterTopology, mode: PortMode) -> Self {
+        Self::new(&topology.router_ports().map(|port| port.interface), mode)
+    }
+
+    /// Adds tables to the file.
+    #[must_use]
+    pub fn tables(mut self, text: &str) -> Self {
+        self.tables.push_str(text);
+        self
+    }
+
+    /// The configuration file, with the API's socket at `socket`.
+    pub fn text(&self, socket: &Path) -> String {
+        let mut text = format!("[api]\nsocket = \"{}\"\n{}\n", socket.display(), self.tables);
+        for (name, mode) in &self.ports {
+            text += &format!("[[port]]\nname = \"{name}\"\n{}", mode.keys());
+        }
+        text
+    }
+}
+
+/// `linecard run` in a namespace.
+pub struct Daemon {
+    namespace: Namespace,
+    options: Options,
+    directory: TempDir,
+    process: Process,
+}
+
+impl Daemon {
+    /// Starts a daemon and waits until it forwards.
+    pub fn start(namespace: &Namespace, options: &Options) -> Self {
+        let directory = tempfile::tempdir().expect("a directory of our own");
+        let process = spawn(namespace, options, directory.path());
+        let mut daemon =
+            Self { namespace: namespace.clone(), options: options.clone(), directory, process };
+        daemon.wait_until_it_answers();
+        daemon
+    }
+
+    /// A daemon on all three ports of the router.
+    pub fn on_router(topology: &RouterTopology, mode: PortMode) -> Self {
+        Self::start(&topology.router, &Options::of_router(topology, mode))
+    }
+
+    /// Starts it anew after [`Daemon::stop`] or [`Daemon::kill`], with the same configuration, and
+    /// waits until it forwards. Its counters begin at zero.
+    pub fn start_again(&mut self) {
+        self.process = spawn(&self.namespace, &self.options, self.directory.path());
+        self.wait_until_it_answers();
+    }
+
+    /// Asks it to stop, waits, and returns how it ended.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.process.signal(linecard_lab::Signal::SIGTERM).expect("it may be signalled");
+        self.process.wait(DEADLINE).expect("it stops in time")
+    }
+
+    /// Kills it, as a crash would.
+    pub fn kill(&mut self) {
+        let status = self.process.kill().expect("it may be killed");
+        assert!(linecard_lab::was_killed(status), "it had ended before: {status}\n{}", self.log());
+    }
+
+    /// The running program.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// The path of its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("linecard.sock")
+    }
+
+    /// The path of its configuration.
+    pub fn config(&self) -> PathBuf {
+        self.directory.path().join("linecard.toml")
+    }
+
+    /// What it has logged, over all its starts.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+
+    /// A client of its API.
+    pub fn client(&self) -> Client {
+        Client::new(&self.socket())
+    }
+
+    /// All ports.
+    pub fn ports(&self) -> PortsReport {
+        self.client().ports().expect("the daemon answers")
+    }
+
+    /// One port.
+    pub fn port(&self, name: &str) -> PortReport {
+        let mut ports = self.ports().ports;
+        let at = ports.iter().position(|port| port.name == name);
+        ports.swap_remove(at.unwrap_or_else(|| panic!("no port {name}")))
+    }
+
+    /// The sum of all ports.
+    pub fn total(&self) -> PortTotals {
+        self.ports().total
+    }
+
+    /// How often `reason` has happened on all ports.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.total().dropped_packets[reason]
+    }
+
+    /// How often `reason` has happened on all ports.
+    pub fn punted(&self, reason: PuntReason) -> u64 {
+        self.total().punted_packets[reason]
+    }
+
+    /// How many frames a port's classifier has left to the kernel for `reason`.
+    pub fn passed(&self, port: &str, reason: &str) -> u64 {
+        let passed = self.port(port).passed;
+        let line = passed.iter().find(|line| line.reason == reason);
+        line.unwrap_or_else(|| panic!("no reason {reason} in {passed:?}")).packets
+    }
+
+    /// Waits until `condition` holds of what the daemon reports.
+    pub fn wait_for(&self, what: &str, mut condition: impl FnMut(&Self) -> bool) {
+        wait_for(what, DEADLINE, || Ok(condition(self)))
+            .unwrap_or_else(|error| panic!("{error}\n{:#?}", self.ports()));
+    }
+
+    /// Waits until the daemon knows how to reach a neighbour, or does not any more.
+    pub fn wait_neighbour(&self, interface: &str, address: std::net::IpAddr, usable: bool) {
+        self.wait_for(&format!("neighbour {address} usable: {usable}"), |daemon| {
+            let report = daemon.client().neighbours().expect("the daemon answers");
+            let state = linecard_observe::NeighbourState::Usable;
+            usable
+                == report.neighbours.iter().any(|it| {
+                    it.interface == interface && it.address == address && it.state == state
+                })
+        });
+    }
+
+    /// `linecard show …` against this daemon.
+    pub fn show(&self, arguments: &[&str]) -> Output {
+        let output = Command::new(LINECARD)
+            .arg("show")
+            .args(arguments)
+            .arg("--socket")
+            .arg(self.socket())
+            .env("NO_COLOR", "1")
+            .output()
+            .expect("the binary was built");
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        output
+    }
+
+    /// `linecard show … --json` against this daemon.
+    pub fn show_json(&self, arguments: &[&str]) -> Value {
+        let mut arguments = arguments.to_vec();
+        arguments.push("--json");
+        serde_json::from_slice(&self.show(&arguments).stdout).expect("JSON")
+    }
+
+    /// Every packet is in exactly one account, of each port and of all. Call it when traffic has
+    /// stopped: it waits until no packet is queued any more.
+    pub fn assert_books_balance(&self) {
+        self.wait_for("the transmit queues empty", |daemon| daemon.total().queued_packets == 0);
+        let report = self.ports();
+        for port in &report.ports {
+            assert_eq!(port.totals.balance(), 0, "books of {}: {port:#?}", port.name);
+        }
+        assert_eq!(report.total.total_balance(), 0, "books of all ports: {report:#?}");
+        let sum: PortTotals = report.ports.iter().map(|port| port.totals.clone()).sum();
+        assert_eq!(sum, report.total, "the total is the sum of the ports");
+        // What a classifier took before its worker was armed, or when a worker had died, would
+        // be missing here: it is "standby" then, and the kernel's.
+    }
+
+    fn wait_until_it_answers(&mut self) {
+        let client = self.client();
+        let log = self.directory.path().join("log");
+        let process = &mut self.process;
+        wait_for("the daemon answer", DEADLINE, || {
+            if let Some(status) = process.exit_status()? {
+                let log = std::fs::read_to_string(&log).unwrap_or_default();
+                panic!("the daemon ended ({status}) before it answered:\n{log}");
+            }
+            Ok(client.health().is_ok())
+        })
+        .unwrap_or_else(|error| panic!("{error}\n{}", self.log()));
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- log of the daemon ---\n{}--- end of the log ---", self.log());
+        }
+    }
+}
+
+fn spawn(namespace: &Namespace, options: &Options, directory: &Path) -> Process {
+    let config = directory.join("linecard.toml");
+    std::fs::write(&config, options.text(&directory.join("linecard.sock"))).expect("written");
+    let log = File::options().create(true).append(true).open(directory.join("log"));
+    let mut command = command_that_dies_with_us(LINECARD);
+    command
+        .args(["run", "--config"])
+        .arg(&config)
+        .env("LINECARD_LOG", options.log)
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log.expect("a log file"));
+    namespace.spawn(command).expect("the binary was built")
+}
+
+/// Runs a command in a namespace to its end, and returns what it wrote.
+pub fn run_in(namespace: &Namespace, mut command: Command) -> Output {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let program = command.get_program().to_string_lossy().into_owned();
+    let mut process = namespace.spawn(command).unwrap_or_else(|error| {
+        panic!("{error}: the system tests need {program}, see `cargo xtask test`")
+    });
+    // Each pipe has a reader, so that neither fills up while the other is read.
+    let read = |mut pipe: Box<dyn Read + Send>| {
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            pipe.read_to_end(&mut bytes).map(|_| bytes)
+        })
+    };
+    let child = process.child_mut();
+    let stdout = read(Box::new(child.stdout.take().expect("piped")));
+    let stderr = read(Box::new(child.stderr.take().expect("piped")));
+    let status = process.wait(DEADLINE + DEADLINE).expect("it ends in time");
+    let bytes = |reader: std::thread::JoinHandle<std::io::Result<Vec<u8>>>| {
+        reader.join().expect("the reader does not panic").expect("a pipe can be read")
+    };
+    Output { status, stdout: bytes(stdout), stderr: bytes(stderr) }
+}
+
+/// What a program wrote, as text.
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
