@@ -310,3 +310,124 @@ fn route(message: &RouteMessage) -> Option<Route> {
         target,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_core::Emitable;
+    use netlink_packet_route::link::{InfoKind, VlanProtocol};
+
+    use super::*;
+
+    const RTM_NEWLINK: u16 = 16;
+    const RTM_NEWROUTE: u16 = 24;
+
+    fn bytes(message: &impl Emitable) -> Vec<u8> {
+        let mut bytes = vec![0; message.buffer_len()];
+        message.emit(&mut bytes);
+        bytes
+    }
+
+    fn fact(message_type: u16, payload: &[u8]) -> Option<Fact> {
+        match decode(message_type, 0, payload).expect("well-formed") {
+            Some(Event::Fact(fact)) => Some(fact),
+            _ => None,
+        }
+    }
+
+    fn vlan_message() -> LinkMessage {
+        let mut message = LinkMessage::default();
+        message.header.index = 7;
+        message.header.flags = LinkFlags::Up | LinkFlags::LowerUp;
+        message.attributes = vec![
+            LinkAttribute::IfName("eth0.100".into()),
+            LinkAttribute::Address(vec![2, 0, 0, 0, 0, 7]),
+            LinkAttribute::Mtu(1496),
+            LinkAttribute::Link(3),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::Kind(InfoKind::Vlan),
+                LinkInfo::Data(InfoData::Vlan(vec![
+                    InfoVlan::Id(100),
+                    InfoVlan::Protocol(VlanProtocol::Ieee8021Ad),
+                ])),
+            ]),
+        ];
+        message
+    }
+
+    #[test]
+    fn reads_a_vlan_link() {
+        let Some(Fact::SetLink(link)) = fact(RTM_NEWLINK, &bytes(&vlan_message())) else {
+            panic!("a link")
+        };
+        assert_eq!(link.kind, LinkKind::Vlan { lower: 3, tag_protocol: 0x88a8, id: 100 });
+        assert_eq!((link.ifindex, link.name.as_str(), link.mtu_bytes), (7, "eth0.100", 1496));
+        assert!(link.up && link.carrier);
+        assert_eq!(link.mac_address, MacAddress::from([2, 0, 0, 0, 0, 7]));
+    }
+
+    #[test]
+    fn a_veth_is_no_vlan_though_it_has_a_peer() {
+        let mut message = vlan_message();
+        message.attributes.pop();
+        let Some(Fact::SetLink(link)) = fact(RTM_NEWLINK, &bytes(&message)) else {
+            panic!("a link")
+        };
+        assert_eq!(link.kind, LinkKind::Other);
+    }
+
+    #[test]
+    fn a_bridge_port_is_no_link() {
+        let mut message = vlan_message();
+        message.header.interface_family = AddressFamily::Bridge;
+        assert_eq!(fact(RTM_NEWLINK, &bytes(&message)), None);
+    }
+
+    fn route_message() -> RouteMessage {
+        let mut message = RouteMessage::default();
+        message.header.address_family = AddressFamily::Inet;
+        message.header.destination_prefix_length = 24;
+        message.header.table = 254;
+        message.header.kind = KernelRouteType::Unicast;
+        message.attributes = vec![
+            RouteAttribute::Destination(RouteAddress::Inet([10, 9, 0, 0].into())),
+            RouteAttribute::Oif(3),
+            RouteAttribute::Via(RouteVia::Inet6("fe80::1".parse().unwrap())),
+        ];
+        message
+    }
+
+    #[test]
+    fn reads_an_ipv4_route_with_an_ipv6_gateway() {
+        let Some(Fact::SetRoute(route, RouteMode::Prepend)) =
+            fact(RTM_NEWROUTE, &bytes(&route_message()))
+        else {
+            panic!("a route")
+        };
+        let via = Some("fe80::1".parse().unwrap());
+        let path = Path { ifindex: 3, via, weight: 1, dead: false };
+        assert_eq!(route.target, RouteTarget::Paths(vec![path]));
+        assert_eq!(route.prefix, "10.9.0.0/24".parse().unwrap());
+    }
+
+    #[test]
+    fn cached_routes_and_other_families_do_not_matter() {
+        let mut message = route_message();
+        message.header.flags = RouteFlags::Cloned;
+        assert_eq!(fact(RTM_NEWROUTE, &bytes(&message)), None);
+        message.header.flags = RouteFlags::empty();
+        message.header.address_family = AddressFamily::Mpls;
+        message.attributes.clear();
+        assert_eq!(fact(RTM_NEWROUTE, &bytes(&message)), None);
+    }
+
+    #[test]
+    fn no_truncation_panics() {
+        for (message_type, whole) in
+            [(RTM_NEWLINK, bytes(&vlan_message())), (RTM_NEWROUTE, bytes(&route_message()))]
+        {
+            for length in 0..whole.len() {
+                let _ = decode(message_type, 0, &whole[..length]);
+            }
+        }
+    }
+}

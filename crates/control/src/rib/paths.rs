@@ -316,6 +316,11 @@ impl PathSets {
         })
     }
 
+    /// Whether routes of flushed sets may be left.
+    pub(super) fn has_flushed(&self) -> bool {
+        self.flushed
+    }
+
     /// Whether sets were flushed since the last call.
     pub(super) fn take_flushed(&mut self) -> bool {
         std::mem::take(&mut self.flushed)

@@ -208,12 +208,6 @@ impl Routes {
         })
     }
 
-    fn touch(entry: &mut Entry, prefix: IpNet, dirty: &mut Vec<IpNet>) {
-        if !std::mem::replace(&mut entry.dirty, true) {
-            dirty.push(prefix);
-        }
-    }
-
     /// Takes a route. `dump`: it comes from a dump, in the kernel's order.
     pub(super) fn set(
         &mut self,
@@ -233,13 +227,14 @@ impl Routes {
             generation,
         };
         let entry = self.entries.entry(route.prefix).or_default();
+        purge(entry, route.prefix, &mut self.dirty, paths);
         let changed = if matches!(route.prefix, IpNet::V4(_)) {
             place_ipv4(&mut entry.candidates, candidate, mode, dump, paths)
         } else {
             place_ipv6(&mut entry.candidates, candidate, mode, paths)
         };
         if changed {
-            Self::touch(entry, route.prefix, &mut self.dirty);
+            touch(entry, route.prefix, &mut self.dirty);
             self.note_cover(route.prefix, paths);
         }
     }
@@ -249,13 +244,14 @@ impl Routes {
         let key = key_of(route);
         let rank = (route.table != TABLE_LOCAL, 255 - route.type_of_service, route.metric);
         let Some(entry) = self.entries.get_mut(&route.prefix) else { return false };
+        purge(entry, route.prefix, &mut self.dirty, paths);
         let found = if key.ipv4 {
             take_ipv4(&mut entry.candidates, rank, &key, paths)
         } else {
             take_ipv6(&mut entry.candidates, rank, &key, generation, paths)
         };
         if found {
-            Self::touch(entry, route.prefix, &mut self.dirty);
+            touch(entry, route.prefix, &mut self.dirty);
             self.note_cover(route.prefix, paths);
         }
         found
@@ -272,7 +268,7 @@ impl Routes {
                     continue;
                 }
                 paths.release(entry.candidates.remove(at).paths);
-                Self::touch(entry, *prefix, &mut self.dirty);
+                touch(entry, *prefix, &mut self.dirty);
                 if matches!(prefix, IpNet::V6(net) if self.covers.contains_key(net)) {
                     covers.push(*prefix);
                 }
@@ -303,7 +299,7 @@ impl Routes {
                 _ => false,
             };
             if !settled {
-                Self::touch(entry, *prefix, &mut self.dirty);
+                touch(entry, *prefix, &mut self.dirty);
             }
         }
     }
@@ -326,7 +322,7 @@ impl Routes {
         if changed {
             for (inside, entry) in &mut self.entries {
                 if matches!(inside, IpNet::V6(inside) if net.contains(inside)) {
-                    Self::touch(entry, *inside, &mut self.dirty);
+                    touch(entry, *inside, &mut self.dirty);
                 }
             }
         }
@@ -383,6 +379,25 @@ impl Routes {
         let agree = |other: &Candidate| special.is_some() && paths.special(other.paths) == special;
         let rivals = alive.filter(|other| other.rank() == first.rank());
         if rivals.clone().all(agree) { Some(first.paths) } else { Some(self.not_served) }
+    }
+}
+
+fn touch(entry: &mut Entry, prefix: IpNet, dirty: &mut Vec<IpNet>) {
+    if !std::mem::replace(&mut entry.dirty, true) {
+        dirty.push(prefix);
+    }
+}
+
+/// Drops the candidates of one prefix whose path set was flushed, ahead of the sweep: the kernel
+/// no longer counts them.
+fn purge(entry: &mut Entry, prefix: IpNet, dirty: &mut Vec<IpNet>, paths: &mut PathSets) {
+    if !paths.has_flushed() {
+        return;
+    }
+    let flushed = |held: &Candidate, paths: &PathSets| paths.is_flushed(held.paths);
+    while let Some(at) = entry.candidates.as_slice().iter().position(|held| flushed(held, paths)) {
+        paths.release(entry.candidates.remove(at).paths);
+        touch(entry, prefix, dirty);
     }
 }
 
@@ -474,6 +489,7 @@ fn place_ipv6(
     true
 }
 
+/// The one that leads exactly there, else one whose weights differ, else the only one.
 fn take_ipv4(
     candidates: &mut Candidates,
     rank: (bool, u8, u32),
@@ -481,10 +497,11 @@ fn take_ipv4(
     paths: &mut PathSets,
 ) -> bool {
     let range = class(candidates.as_slice(), rank);
-    let only = if range.len() == 1 { Some(range.start) } else { None };
-    let exact =
-        range.clone().find(|at| same_ways(paths.key(candidates.as_slice()[*at].paths), key));
-    let Some(at) = exact.or(only) else { return false };
+    let held = |at: &usize| paths.key(candidates.as_slice()[*at].paths);
+    let exact = range.clone().find(|at| held(at) == key);
+    let alike = || range.clone().find(|at| same_ways(held(at), key));
+    let only = || (range.len() == 1).then_some(range.start);
+    let Some(at) = exact.or_else(alike).or_else(only) else { return false };
     paths.release(candidates.remove(at).paths);
     true
 }

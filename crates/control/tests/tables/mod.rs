@@ -1,6 +1,9 @@
 //! A plain interpreter of route updates: maps and a linear search. It refuses an update that
 //! refers to what is not there, or removes what is still referred to.
 
+// Shared by several tests, of which none needs all of it.
+#![allow(dead_code)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
