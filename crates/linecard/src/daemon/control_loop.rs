@@ -135,8 +135,11 @@ impl ControlLoop<'_> {
     }
 
     fn report(&self) {
+        let routes = (self.writer.pending() == 0).then(|| self.shared.rib().prefixes());
         let mut status = self.shared.status();
         status.snapshot_version = self.writer.subscription().generation();
+        // While operations wait, the base is ahead of the snapshot.
+        status.routes = routes.unwrap_or(status.routes);
         status.table_overflows = self.writer.published().refused_updates();
         status.mirror = self.mirror.counters();
         let ended = self.workers.ended();

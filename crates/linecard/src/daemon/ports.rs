@@ -235,10 +235,10 @@ impl ServedPort {
             KernelSide::Xdp(port, _) => port.detach(),
             KernelSide::Packet(gate) => gate.detach(),
         }
-        if self.restore_vlan_stripping {
-            if let Err(error) = self.interface.strip_vlan_tags() {
-                warn!(port = self.interface.name, %error, "VLAN tag stripping stays off");
-            }
+        if self.restore_vlan_stripping
+            && let Err(error) = self.interface.strip_vlan_tags()
+        {
+            warn!(port = self.interface.name, %error, "VLAN tag stripping stays off");
         }
     }
 }

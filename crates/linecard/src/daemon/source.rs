@@ -33,6 +33,7 @@ pub(super) struct Shared {
 #[derive(Default)]
 pub(super) struct Status {
     pub(super) snapshot_version: u64,
+    pub(super) routes: usize,
     pub(super) table_overflows: u64,
     pub(super) workers_ended: usize,
     pub(super) mirror: mirror::Counters,
@@ -171,6 +172,7 @@ impl Source for DaemonSource {
             uptime_seconds: self.shared.started.elapsed().as_secs(),
             workers: (self.shared.workers.len() - status.workers_ended) as u32,
             snapshot_version: status.snapshot_version,
+            routes: status.routes as u64,
             netlink_overruns: status.mirror.overruns,
             netlink_resyncs: status.mirror.syncs.saturating_sub(1),
             table_overflows: status.table_overflows,

@@ -222,7 +222,7 @@ fn open_all(
                     sockets.into_iter().map(|queue| Box::new(queue) as Box<dyn PortQueue>).collect()
                 }
                 KernelSide::Packet(gate) => {
-                    let fanout_group = (workers > 1).then(|| port.interface.index as u16);
+                    let fanout_group = (workers > 1).then_some(port.interface.index as u16);
                     let queue = PacketPort::open(&PacketPortOptions {
                         fanout_group,
                         filter: Some(gate.filter()),
