@@ -526,6 +526,32 @@ fn a_lost_message_is_noticed_and_made_up_for() {
 }
 
 #[test]
+fn a_dump_under_churn_loses_nothing() {
+    let mut f = fixture();
+    let mut batch = String::new();
+    for round in 0..20 {
+        for number in 0..200 {
+            let verb = if (round + number) % 3 == 0 { "del" } else { "replace" };
+            batch += &format!("route {verb} 10.100.{number}.0/24 via 10.1.0.{}\n", 2 + round);
+        }
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), batch).unwrap();
+    let mut churn = Command::new("ip");
+    churn.args(["-force", "-batch"]).arg(file.path());
+    churn.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    let mut churn = f.router.spawn(churn).expect("ip(8) of iproute2 is installed");
+    while churn.exit_status().unwrap().is_none() {
+        f.sync();
+        f.receive();
+    }
+    f.ip("route replace 10.9.0.0/24 via 10.2.0.99");
+    f.agree("the churn");
+    let known = f.tables.routes.len();
+    assert_eq!(f.sync(), 0, "news and dumps together have left nothing out of {known}");
+}
+
+#[test]
 fn counts_policy_rules_that_it_does_not_follow() {
     let mut f = fixture();
     assert_eq!(f.mirror.counters().policy_rules, 0);

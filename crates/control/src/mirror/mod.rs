@@ -118,7 +118,6 @@ pub struct Counters {
 #[derive(Debug, Clone, Copy, Default)]
 struct Settings {
     forwarding: bool,
-    force_forwarding: bool,
     ignore_linkdown: bool,
 }
 
@@ -375,8 +374,9 @@ impl Mirror {
         Link {
             forwarding_ipv4: ipv4.forwarding,
             // In IPv6 the setting of an interface makes it a router's for neighbour discovery;
-            // packets are forwarded by the setting of all (ip6_forward).
-            forwarding_ipv6: of(true, raw::IFINDEX_ALL).forwarding || ipv6.force_forwarding,
+            // packets are forwarded by the setting of all (ip6_forward). The kernel tells that
+            // `force_forwarding` (Linux 6.17) changed but not to what; such packets are its own.
+            forwarding_ipv6: of(true, raw::IFINDEX_ALL).forwarding,
             ignore_linkdown_ipv4: ipv4.ignore_linkdown,
             ignore_linkdown_ipv6: ipv6.ignore_linkdown,
             ..link
@@ -387,7 +387,6 @@ impl Mirror {
         let settings = self.settings.entry((conf.ipv6, conf.ifindex)).or_default();
         let set = |held: &mut bool, told: Option<bool>| *held = told.unwrap_or(*held);
         set(&mut settings.forwarding, conf.forwarding);
-        set(&mut settings.force_forwarding, conf.force_forwarding);
         set(&mut settings.ignore_linkdown, conf.ignore_linkdown);
     }
 

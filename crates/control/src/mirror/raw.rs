@@ -31,7 +31,6 @@ const GROUP_MEMBER_BYTES: usize = 8;
 const NETCONFA_IFINDEX: u16 = 1;
 const NETCONFA_FORWARDING: u16 = 2;
 const NETCONFA_IGNORE_ROUTES_WITH_LINKDOWN: u16 = 6;
-const NETCONFA_FORCE_FORWARDING: u16 = 9;
 /// `struct netconfmsg` is one byte; attributes start at the next multiple of four.
 const NETCONF_HEADER_BYTES: usize = 4;
 /// `NETCONFA_IFINDEX_ALL`: the settings called "all".
@@ -41,9 +40,9 @@ const FRA_PRIORITY: u16 = 6;
 /// `struct fib_rule_hdr`.
 const RULE_HEADER_BYTES: usize = 12;
 
-/// `AF_INET6` as it stands in the first byte of each message.
+/// `AF_INET` as it stands in the first byte of each message.
 pub(super) const FAMILY_IPV4: u8 = 2;
-/// `AF_INET`.
+/// `AF_INET6`.
 pub(super) const FAMILY_IPV6: u8 = 10;
 
 fn u32_of(value: &[u8]) -> Result<u32, DecodeError> {
@@ -106,7 +105,6 @@ pub(super) struct NetConf {
     pub(super) ipv6: bool,
     pub(super) ifindex: i32,
     pub(super) forwarding: Option<bool>,
-    pub(super) force_forwarding: Option<bool>,
     pub(super) ignore_linkdown: Option<bool>,
 }
 
@@ -118,20 +116,13 @@ pub(super) fn netconf(payload: &[u8]) -> Result<Option<NetConf>, DecodeError> {
         Some(_) => return Ok(None),
         None => return Err("empty netconf message".into()),
     };
-    let mut conf = NetConf {
-        ipv6,
-        ifindex: 0,
-        forwarding: None,
-        force_forwarding: None,
-        ignore_linkdown: None,
-    };
+    let mut conf = NetConf { ipv6, ifindex: 0, forwarding: None, ignore_linkdown: None };
     for attribute in NlasIterator::new(body(payload, NETCONF_HEADER_BYTES)?) {
         let attribute = attribute?;
         let on = || Ok::<_, DecodeError>(Some(u32_of(attribute.value())? != 0));
         match attribute.kind() {
             NETCONFA_IFINDEX => conf.ifindex = u32_of(attribute.value())?.cast_signed(),
             NETCONFA_FORWARDING => conf.forwarding = on()?,
-            NETCONFA_FORCE_FORWARDING => conf.force_forwarding = on()?,
             NETCONFA_IGNORE_ROUTES_WITH_LINKDOWN => conf.ignore_linkdown = on()?,
             _ => {}
         }

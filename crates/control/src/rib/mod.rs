@@ -16,6 +16,8 @@
 //! there; a change that was taken back in between costs nothing. The cost of a drain is linear in
 //! the changes, except when a path set dies or revives: then it is linear in the routes.
 
+mod candidates;
+mod hops;
 mod ids;
 mod links;
 mod neighbours;

@@ -13,10 +13,16 @@
 use std::net::IpAddr;
 
 use hashbrown::HashMap;
-use linecard_packet::InterfaceId;
-use linecard_services::route::{Member, NextHop, NextHopGroupId, NextHopId, RouteUpdate, Special};
+use linecard_services::route::{Member, NextHopGroupId, RouteUpdate, Special};
 
-use super::{ids::Ids, links::Links, neighbours::Neighbours, objects::Objects, staged::Staged};
+use super::{
+    hops::{Hop, Hops},
+    ids::Ids,
+    links::Links,
+    neighbours::Neighbours,
+    objects::Objects,
+    staged::Staged,
+};
 use crate::facts::{NextHopObjectKind, Path, RouteType};
 
 /// Names a path set.
@@ -85,22 +91,6 @@ pub(super) enum Flush {
     LinkGone,
 }
 
-/// A next hop before it has a number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Hop {
-    Special(Special),
-    Connected(InterfaceId),
-    Gateway { interface: InterfaceId, ifindex: u32, address: IpAddr },
-}
-
-#[derive(Debug)]
-struct HopEntry {
-    id: NextHopId,
-    next_hop: NextHop,
-    references: u32,
-    told: bool,
-}
-
 #[derive(Debug)]
 struct PathSet {
     key: Key,
@@ -128,9 +118,7 @@ pub(super) struct PathSets {
     /// Sets were flushed: routes that lead there have to go.
     flushed: bool,
     groups: Ids,
-    hops: HashMap<Hop, HopEntry>,
-    hops_dirty: Vec<Hop>,
-    hop_ids: Ids,
+    hops: Hops,
 }
 
 impl PathSets {
@@ -144,9 +132,7 @@ impl PathSets {
             flushed: false,
             // 0 is "no route" in the FIB.
             groups: Ids::from(1),
-            hops: HashMap::new(),
-            hops_dirty: Vec::new(),
-            hop_ids: Ids::default(),
+            hops: Hops::default(),
         }
     }
 
@@ -365,9 +351,8 @@ impl PathSets {
                 self.forget(id);
             }
         }
-        self.settle_hops(neighbours, staged);
+        self.hops.settle(neighbours, staged);
         self.groups.settle();
-        self.hop_ids.settle();
     }
 
     fn tell_group(
@@ -385,12 +370,12 @@ impl PathSets {
         let numbered: Vec<Member> = members
             .iter()
             .map(|(hop, weight)| Member {
-                next_hop: self.reference_hop(*hop, neighbours),
+                next_hop: self.hops.reference(*hop, neighbours),
                 weight: *weight,
             })
             .collect();
         for (hop, _) in &told {
-            self.release_hop(*hop);
+            self.hops.release(*hop);
         }
         staged.push(if numbered.is_empty() {
             RouteUpdate::RemoveGroup(group)
@@ -408,53 +393,6 @@ impl PathSets {
             self.index.remove(&set.key);
         }
         self.free.push(id);
-    }
-
-    fn reference_hop(&mut self, hop: Hop, neighbours: &mut Neighbours) -> NextHopId {
-        if let Some(entry) = self.hops.get_mut(&hop) {
-            entry.references += 1;
-            return entry.id;
-        }
-        let next_hop = match hop {
-            Hop::Special(special) => NextHop::Special(special),
-            Hop::Connected(interface) => NextHop::Connected(interface),
-            Hop::Gateway { interface, ifindex, address } => {
-                NextHop::Gateway(neighbours.reference(interface, ifindex, address))
-            }
-        };
-        let id = NextHopId(self.hop_ids.take());
-        self.hops.insert(hop, HopEntry { id, next_hop, references: 1, told: false });
-        self.hops_dirty.push(hop);
-        id
-    }
-
-    fn release_hop(&mut self, hop: Hop) {
-        if let Some(entry) = self.hops.get_mut(&hop) {
-            entry.references -= 1;
-            if entry.references == 0 {
-                self.hops_dirty.push(hop);
-            }
-        }
-    }
-
-    fn settle_hops(&mut self, neighbours: &mut Neighbours, staged: &mut Staged) {
-        for hop in std::mem::take(&mut self.hops_dirty) {
-            let Some(entry) = self.hops.get_mut(&hop) else { continue };
-            if entry.references > 0 {
-                if !std::mem::replace(&mut entry.told, true) {
-                    staged.push(RouteUpdate::SetNextHop(entry.id, entry.next_hop));
-                }
-                continue;
-            }
-            if entry.told {
-                staged.push(RouteUpdate::RemoveNextHop(entry.id));
-            }
-            self.hop_ids.retire(entry.id.0);
-            self.hops.remove(&hop);
-            if let Hop::Gateway { interface, address, .. } = hop {
-                neighbours.release(interface, address);
-            }
-        }
     }
 
     /// Groups that the packet path holds.
