@@ -113,6 +113,7 @@ impl ControlLoop<'_> {
 
     /// Tells the classifiers of the router's own addresses and of the ports' MAC addresses.
     fn follow_addresses(&self) {
+        let mut ports = self.shared.ports();
         let mut rib = self.shared.rib();
         let mut updates = Vec::new();
         rib.drain_local(&mut updates);
@@ -122,7 +123,7 @@ impl ControlLoop<'_> {
                 warn!(?update, %error, "the classifiers do not know an address of the router's");
             }
         }
-        for port in self.shared.ports().iter_mut() {
+        for port in ports.iter_mut() {
             let Some(link) = rib.link(port.interface.index) else { continue };
             let address = link.mac_address.octets();
             if address != port.interface.mac_address {

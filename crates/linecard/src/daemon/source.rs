@@ -21,6 +21,8 @@ use super::ports::ServedPort;
 use super::workers::WorkerReaders;
 
 /// What the control loop shares with the API's thread. No worker ever takes one of these locks.
+/// Who needs both takes `ports` before `rib`: the other way round the two threads could wait for
+/// each other.
 pub(super) struct Shared {
     pub(super) rib: Mutex<Rib>,
     pub(super) ports: Mutex<Vec<ServedPort>>,
