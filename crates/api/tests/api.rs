@@ -62,6 +62,7 @@ impl Source for Fixed {
             uptime_seconds: 60,
             workers: 2,
             snapshot_version: 7,
+            routes: 100_005,
             netlink_overruns: 0,
             netlink_resyncs: 1,
             table_overflows: 0,

@@ -1,5 +1,6 @@
 //! Network namespaces, links, addresses, routes, traffic generators and sinks: the laboratory in
-//! which Linecard's demo, system tests and benchmarks run. It needs no external program.
+//! which Linecard's demo, system tests and benchmarks run. It needs no external program,
+//! but for [`RoutingDaemon`], which runs FRR and BIRD.
 //!
 //! Everything hangs on handles. Dropping a [`Namespace`] takes down its links, dropping a
 //! [`Process`] kills and reaps the child, and when the process ends in whatever way the kernel
@@ -18,6 +19,7 @@
 //! ```
 
 mod address;
+mod daemons;
 mod error;
 mod link;
 mod namespace;
@@ -26,12 +28,14 @@ mod nexthop;
 mod offload;
 mod process;
 mod route;
+mod route_dump;
 mod rtnetlink;
 mod topology;
 mod traffic;
 mod wait;
 
 pub use address::Neighbour;
+pub use daemons::RoutingDaemon;
 pub use error::{LabError, Result};
 pub use link::{Interface, InterfaceCounters, MacAddress, VethOptions, create_veth};
 pub use namespace::Namespace;
@@ -39,6 +43,7 @@ pub use netlink_packet_route::neighbour::NeighbourState;
 pub use nix::sys::signal::Signal;
 pub use process::{Process, command_that_dies_with_us, die_with_parent, was_killed};
 pub use route::{NextHop, Route};
+pub use route_dump::{KernelNextHop, KernelRoute};
 pub use topology::{Link, Port, RouterOptions, RouterTopology};
 pub use traffic::frames::{CapturedFrame, Direction, FrameSocket};
 pub use traffic::path_mtu::{PathMtu, path_mtu};

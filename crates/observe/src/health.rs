@@ -17,6 +17,9 @@ pub struct HealthReport {
     pub workers: u32,
     /// Number of the tables' latest published snapshot, from 0.
     pub snapshot_version: u64,
+    /// Prefixes that have a route in that snapshot, the router's own addresses among them.
+    #[serde(default)]
+    pub routes: u64,
     /// Times that netlink messages were lost because they came too fast.
     pub netlink_overruns: u64,
     /// Times that the whole state of the kernel was read anew.

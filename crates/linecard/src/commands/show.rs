@@ -140,6 +140,7 @@ fn health(report: &HealthReport) -> String {
         format!("uptime     {} s", count(report.uptime_seconds)),
         format!("workers    {}", report.workers),
         format!("snapshot   {}", report.snapshot_version),
+        format!("routes     {}", count(report.routes)),
         format!("overruns   {} of netlink", count(report.netlink_overruns)),
         format!("resyncs    {} of netlink", count(report.netlink_resyncs)),
         format!("overflows  {} of tables", count(report.table_overflows)),

@@ -1,0 +1,35 @@
+//! BIRD 2: one program, one control socket (`-s`), one pid file (`-P`).
+
+use std::process::Command;
+
+use super::{RoutingDaemon, program, run_shell};
+use crate::error::{LabError, Result};
+use crate::namespace::Namespace;
+
+const SOCKET: &str = "bird.ctl";
+/// Where Debian has it; a user's `PATH` may lack it.
+const FOLDERS: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
+
+pub(super) fn start(
+    daemon: &mut RoutingDaemon,
+    namespace: &Namespace,
+    configuration: &str,
+) -> Result<()> {
+    let path = daemon.write("bird.conf", configuration)?;
+    let mut bird = program("bird", &FOLDERS);
+    bird.arg("-f").arg("-c").arg(path);
+    bird.arg("-s").arg(daemon.path(SOCKET)).arg("-P").arg(daemon.path("bird.pid"));
+    daemon.spawn(namespace, bird, "bird", |daemon| command(daemon, "show status").is_ok())
+}
+
+pub(super) fn command(daemon: &RoutingDaemon, command: &str) -> Result<String> {
+    let mut shell = Command::new("/usr/sbin/birdc");
+    shell.arg("-s").arg(daemon.path(SOCKET)).args(command.split_whitespace());
+    let said = run_shell(shell, command)?;
+    // birdc succeeds also when BIRD has refused.
+    let refusals = ["syntax error", "Unable to connect", "not exported", "Access denied"];
+    if refusals.iter().any(|refusal| said.contains(refusal)) {
+        return Err(LabError::invalid(format!("tell BIRD `{command}`"), said));
+    }
+    Ok(said)
+}
