@@ -65,16 +65,15 @@ impl PuntDevice {
     }
 
     /// Frames punted for port number `port` go to the ingress of this interface from now on.
-    /// `marked` is for AF_PACKET ports, whose classifier must know them again.
     ///
     /// # Errors
     /// `InvalidInput` for a port number above 4093; the kernel's otherwise.
-    pub fn set_port(&self, port: u16, interface_index: u32, marked: bool) -> io::Result<()> {
+    pub fn set_port(&self, port: u16, interface_index: u32) -> io::Result<()> {
         if port >= PUNT_PORTS_MAX {
             let text = format!("the punt device serves {PUNT_PORTS_MAX} ports");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
-        self.redirector.set_port(port + 1, interface_index, marked)
+        self.redirector.set_port(port + 1, interface_index)
     }
 
     /// A handle for one worker.
@@ -89,18 +88,22 @@ impl PuntDevice {
 impl PuntQueue {
     /// Hands a frame to the kernel as if received on port number `port`; false when the kernel did
     /// not take it. One system call a packet: the caller limits the rate.
+    ///
+    /// The frame's source address becomes its destination, the port's own: so the classifier knows
+    /// it again and lets it pass. The kernel does not look at it.
     pub fn punt(&mut self, port: u16, frame: &[u8]) -> bool {
         if frame.len() < MAC_ADDRESSES_BYTES || port >= PUNT_PORTS_MAX {
             return false;
         }
         let (addresses, rest) = frame.split_at(MAC_ADDRESSES_BYTES);
+        let own = &addresses[..MAC_ADDRESSES_BYTES / 2];
         let [high, low] = (port + 1).to_be_bytes();
         let tag = [0x81, 0x00, high, low];
-        let parts = [addresses, &tag, rest].map(|part| libc::iovec {
+        let parts = [own, own, &tag, rest].map(|part| libc::iovec {
             iov_base: part.as_ptr().cast_mut().cast(),
             iov_len: part.len(),
         });
-        // SAFETY: the three parts are valid for reading during the call, which does not write.
+        // SAFETY: the parts are valid for reading during the call, which does not write.
         let written =
             unsafe { libc::writev(self.file.as_raw_fd(), parts.as_ptr(), parts.len() as i32) };
         written == (frame.len() + tag.len()) as isize

@@ -162,6 +162,15 @@ fn an_address_that_is_removed_is_transit_again() {
 }
 
 #[test]
+fn a_punted_frame_passes_uncounted() {
+    let (port, _local, switch) = port();
+    let _armed = switch.arm(0).expect("arm");
+    let punted = udp(PacketBuilder::new().ethernet(PORT, PORT).ipv4(ipv4("198.51.100.1")));
+    let error = port.classify(&punted).expect_err("no outcome is counted");
+    assert!(error.to_string().contains("no outcome"), "{error}");
+}
+
+#[test]
 fn the_kernel_accepts_the_programs_of_an_af_packet_port() {
     let local = LocalAddresses::new().expect(REMEDY);
     let switch = DeadManSwitch::new(1).expect(REMEDY);

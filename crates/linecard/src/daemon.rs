@@ -121,7 +121,7 @@ fn punt_device(served: &[ServedPort]) -> anyhow::Result<PuntDevice> {
     for port in served {
         let PortId(number) = port.id;
         device
-            .set_port(number, port.interface.index, port.is_packet())
+            .set_port(number, port.interface.index)
             .with_context(|| format!("let the punt device reach {}", port.interface.name))?;
     }
     Ok(device)

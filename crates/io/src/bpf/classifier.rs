@@ -10,6 +10,11 @@
 //! AF_PACKET ports the kernel receives its own copy of each packet, so two programs agree: the
 //! socket's filter takes what the tcx program on the port's ingress then drops.
 //!
+//! A frame that was punted comes by again where the hook lies behind the port's ingress (generic
+//! mode, AF_PACKET). It is known by its source address, which is the port's own: no station sends
+//! such frames to us, and the kernel does not look at a source address when it routes. (A mark on
+//! the socket buffer was tried first: XDP cannot see it.)
+//!
 //! Cost, XDP: about 60 instructions and four map look-ups that the verifier inlines or that are
 //! one hash.
 
@@ -99,10 +104,6 @@ pub(crate) enum Hook {
     SocketFilter,
 }
 
-/// Mark of frames that Linecard hands back to the kernel ("LCpu" in ASCII), so that the tcx and
-/// socket hooks let them pass; the tcx hook takes it off again.
-pub(crate) const PUNT_MARK: i32 = 0x4c43_7075;
-
 /// The thread id in a futex word (`FUTEX_TID_MASK`, linux/futex.h): 0 when its owner has died.
 const FUTEX_TID_MASK: i32 = 0x3fff_ffff;
 
@@ -121,7 +122,6 @@ const XDP_DATA: i16 = 0;
 const XDP_DATA_END: i16 = 4;
 const XDP_RX_QUEUE_INDEX: i16 = 16;
 const SKB_LEN: i16 = 0;
-const SKB_MARK: i16 = 8;
 const SKB_GSO_SIZE: i16 = 176;
 
 /// Where a header copied out of an skb lies, from the frame pointer.
@@ -184,7 +184,7 @@ impl Generator<'_> {
         self.asm.call(MAP_LOOKUP);
     }
 
-    /// Own frames, dead workers and frames that are too large.
+    /// Dead workers and frames that are too large.
     fn prologue(&mut self) {
         let standby = self.outcome(Outcome::Standby);
         let oversized = self.outcome(Outcome::Oversized);
@@ -196,7 +196,6 @@ impl Generator<'_> {
             self.asm.alu_immediate(Alu::Mod, R1, self.from.workers as i32);
             self.asm.store(Width::U32, R10, KEY_ON_STACK, R1);
         } else {
-            self.let_punted_frames_pass();
             self.asm.store_immediate(R10, KEY_ON_STACK, 0);
         }
         self.look_up_by_stack_key(self.from.maps.workers());
@@ -215,19 +214,6 @@ impl Generator<'_> {
         }
         let max = self.from.packet_bytes_max as i32;
         self.asm.jump_if_immediate(R0, If::Greater, max, oversized);
-    }
-
-    /// Frames with the punt mark go on to the kernel, uncounted: they were counted when they came.
-    fn let_punted_frames_pass(&mut self) {
-        let fresh = self.asm.label();
-        self.asm.load(Width::U32, R1, R6, SKB_MARK);
-        self.asm.jump_if_immediate(R1, If::NotEqual, PUNT_MARK, fresh);
-        if self.from.hook == Hook::Tcx {
-            self.asm.alu_immediate(Alu::Move, R1, 0);
-            self.asm.store(Width::U32, R6, SKB_MARK, R1);
-        }
-        self.pass();
-        self.asm.place(fresh);
     }
 
     /// Makes `bytes` of header readable at R7; a shorter packet is taken, so that the pipeline
@@ -272,7 +258,7 @@ impl Generator<'_> {
             self.asm.load(width, R2, R7, at);
             self.asm.jump_if(R1, If::NotEqual, R2, not_ours);
         }
-        self.asm.jump(ours);
+        self.punted(ours);
         self.asm.place(not_ours);
         self.asm.load(Width::U8, R1, R7, 0);
         self.asm.alu_immediate(Alu::And, R1, 1);
@@ -280,6 +266,18 @@ impl Generator<'_> {
         self.asm.jump(self.outcomes[Outcome::Multicast as usize]);
         self.asm.place(ours);
         self.ether_type();
+    }
+
+    /// Goes to `fresh` unless the frame comes from the port's own address, which is at R0: those
+    /// were punted and pass, uncounted, for they were counted when they came.
+    fn punted(&mut self, fresh: Label) {
+        // The source address is not aligned to four bytes, which the stack has to be read by.
+        for at in [0, 2, 4] {
+            self.asm.load(Width::U16, R1, R0, at);
+            self.asm.load(Width::U16, R2, R7, 6 + at);
+            self.asm.jump_if(R1, If::NotEqual, R2, fresh);
+        }
+        self.pass();
     }
 
     fn ether_type(&mut self) {

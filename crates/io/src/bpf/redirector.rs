@@ -9,7 +9,6 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::assembler::{Alu, Assembler, If, Register::*, Width};
-use super::classifier::PUNT_MARK;
 use super::program::{Link, Program};
 use super::sys;
 
@@ -24,7 +23,6 @@ const TCX_DROP: i32 = 2;
 const TO_INGRESS: i32 = 1;
 
 // Offsets in `struct __sk_buff`.
-const SKB_MARK: i16 = 8;
 const SKB_VLAN_TCI: i16 = 24;
 
 /// The attached program and its map of ports.
@@ -42,21 +40,16 @@ impl Redirector {
     /// The kernel's: tcx needs Linux 6.6 and `CAP_NET_ADMIN`.
     pub(crate) fn attach(punt_device_index: u32) -> io::Result<Self> {
         let entries = u32::from(PUNT_PORTS_MAX) + 1;
-        let ports = sys::map_create("lc_punt_ports", sys::MAP_ARRAY, 4, 8, entries, 0)?;
+        let ports = sys::map_create("lc_punt_ports", sys::MAP_ARRAY, 4, 4, entries, 0)?;
         let program = Program::load_tcx("lc_punt", &assemble(&ports))?;
         let link = program.attach(punt_device_index, 0)?;
         Ok(Self { ports, _program: program, _link: link })
     }
 
     /// Frames of `vlan_id` go to the ingress of this interface from now on; index 0 drops them.
-    ///
-    /// `marked` frames carry [`PUNT_MARK`], by which the classifier of an AF_PACKET port knows
-    /// them; on other ports the mark would only be in the way of the operator's own.
-    pub(crate) fn set_port(&self, vlan_id: u16, index: u32, marked: bool) -> io::Result<()> {
+    pub(crate) fn set_port(&self, vlan_id: u16, interface_index: u32) -> io::Result<()> {
         let key = u32::from(vlan_id).to_ne_bytes();
-        let mark = if marked { PUNT_MARK as u32 } else { 0 };
-        let value = [index.to_ne_bytes(), mark.to_ne_bytes()].concat();
-        sys::map_update(self.ports.as_fd(), &key, &value)
+        sys::map_update(self.ports.as_fd(), &key, &interface_index.to_ne_bytes())
     }
 }
 
@@ -73,12 +66,10 @@ fn assemble(ports: &OwnedFd) -> Vec<u64> {
     asm.call(MAP_LOOKUP);
     asm.jump_if_immediate(R0, If::Equal, 0, drop);
     asm.load(Width::U32, R7, R0, 0);
-    asm.load(Width::U32, R8, R0, 4);
     asm.jump_if_immediate(R7, If::Equal, 0, drop);
     asm.alu(Alu::Move, R1, R6);
     asm.call(SKB_VLAN_POP);
     asm.jump_if_immediate(R0, If::NotEqual, 0, drop);
-    asm.store(Width::U32, R6, SKB_MARK, R8);
     asm.alu(Alu::Move, R1, R7);
     asm.alu_immediate(Alu::Move, R2, TO_INGRESS);
     asm.call(REDIRECT);

@@ -207,10 +207,6 @@ impl ServedPort {
         }
     }
 
-    pub(super) fn is_packet(&self) -> bool {
-        matches!(self.side, KernelSide::Packet(_))
-    }
-
     /// What its classifier did.
     pub(super) fn outcomes(&self) -> io::Result<[OutcomeTotals; Outcome::ALL.len()]> {
         match &self.side {
