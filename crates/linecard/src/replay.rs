@@ -101,7 +101,7 @@ fn memory(config: &Config) -> anyhow::Result<PacketMemory> {
 }
 
 /// The route tables that the configuration describes.
-fn tables(config: &Config) -> anyhow::Result<Writer<RouteTables, RouteUpdate>> {
+pub(crate) fn tables(config: &Config) -> anyhow::Result<Writer<RouteTables, RouteUpdate>> {
     let mut rib = Rib::new();
     StaticFacts::of(config).tell(&mut rib);
     let mut updates = Vec::new();
