@@ -10,6 +10,8 @@
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a frame that is dropped is lost to its memory: free or transmit it"]
 pub struct Frame {
+    /// Which memory: a frame is refused by any other, for there its chunk may be somebody else's.
+    pub(crate) memory: u32,
     /// Which chunk of the memory, from 0.
     pub(crate) chunk: u32,
     /// First byte of the packet, in bytes from the start of the chunk.

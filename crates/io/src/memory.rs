@@ -9,6 +9,7 @@
 
 use std::io;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::Frame;
 
@@ -18,6 +19,9 @@ const CHUNK_BYTES_MIN: usize = 2048;
 const CHUNK_BYTES_MAX: usize = 4096;
 /// `XDP_PACKET_HEADROOM`: what the kernel keeps free in front of each packet it writes.
 pub(crate) const HEADROOM_BYTES: usize = 256;
+
+/// The number of the next memory; four thousand million of them are never made.
+static NEXT_ID: AtomicU32 = AtomicU32::new(0);
 
 /// How much packet memory a worker gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +42,8 @@ impl Default for MemoryConfig {
 /// One mapping of packet memory and its free chunks. Belongs to one worker.
 #[derive(Debug)]
 pub struct PacketMemory {
+    /// Tells its frames from those of other memories.
+    id: u32,
     base: NonNull<u8>,
     chunk_bytes: usize,
     chunks: u32,
@@ -87,7 +93,8 @@ impl PacketMemory {
         }
         let base = NonNull::new(base.cast()).expect("mmap without MAP_FIXED never maps page 0");
         let free = (0..config.frames).rev().collect();
-        Ok(Self { base, chunk_bytes, chunks: config.frames, free, timestamps: Vec::new() })
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { id, base, chunk_bytes, chunks: config.frames, free, timestamps: Vec::new() })
     }
 
     /// Takes a free frame, empty, with full headroom; `None` when all are in use.
@@ -96,11 +103,12 @@ impl PacketMemory {
         if let Some(timestamp) = self.timestamps.get_mut(chunk as usize) {
             *timestamp = 0;
         }
-        Some(Frame { chunk, offset: HEADROOM_BYTES as u16, length: 0 })
+        Some(Frame { memory: self.id, chunk, offset: HEADROOM_BYTES as u16, length: 0 })
     }
 
     /// Gives a frame back.
     pub fn free(&mut self, frame: Frame) {
+        self.check_own(&frame);
         self.free.push(frame.chunk);
     }
 
@@ -201,13 +209,19 @@ impl PacketMemory {
         self.timestamps[frame.chunk as usize] = nanoseconds;
     }
 
+    /// Panics for a frame of another memory, which no worker has: it would name a chunk that
+    /// somebody else, perhaps the kernel, owns here.
+    #[inline]
+    fn check_own(&self, frame: &Frame) {
+        assert!(frame.memory == self.id, "a frame of another packet memory");
+    }
+
     /// Offset of the packet in the mapping, after checking that it lies inside its chunk.
     fn start(&self, frame: &Frame) -> usize {
         let end = usize::from(frame.offset) + usize::from(frame.length);
-        assert!(
-            frame.chunk < self.chunks && end <= self.chunk_bytes,
-            "a frame of another packet memory"
-        );
+        self.check_own(frame);
+        // Holds by construction: all that makes or changes a frame keeps it inside its chunk.
+        assert!(end <= self.chunk_bytes, "a packet that leaves its chunk");
         frame.chunk as usize * self.chunk_bytes + usize::from(frame.offset)
     }
 
@@ -230,6 +244,7 @@ impl PacketMemory {
         let offset = address as usize % self.chunk_bytes;
         let length = length as usize;
         (chunk < self.chunks && offset + length <= self.chunk_bytes).then_some(Frame {
+            memory: self.id,
             chunk,
             offset: offset as u16,
             length: length as u16,
@@ -238,6 +253,7 @@ impl PacketMemory {
 
     /// Hands the frame to the kernel to send; its chunk comes back through [`Self::give_back`].
     pub(crate) fn surrender(&self, frame: Frame) -> (u64, u32) {
+        self.check_own(&frame);
         let address = u64::from(frame.chunk) * self.chunk_bytes as u64 + u64::from(frame.offset);
         (address, u32::from(frame.length))
     }
@@ -296,6 +312,13 @@ mod tests {
         assert!(!memory.set_packet(&mut b, &[0; 1793]), "larger than a frame");
         memory.free(a);
         memory.free(b);
+    }
+
+    #[test]
+    #[should_panic(expected = "a frame of another packet memory")]
+    fn a_frame_of_another_memory_is_refused() {
+        let (mut one, mut other) = (memory(1), memory(1));
+        other.free(one.allocate().expect("a frame"));
     }
 
     #[test]
