@@ -61,7 +61,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     for update in updates {
         apply_local(&local, update).context("tell the classifiers the router's own addresses")?;
     }
-    let capacities = workers::capacities(&config);
+    let capacities = config.tables.route_capacities();
     let mut writer = Writer::new(RouteTables::new(&capacities), RouteTables::new(&capacities));
     control_loop::publish(&mut rib, &mut writer);
     info!(routes = rib.prefixes(), groups = rib.groups(), "tables are filled");

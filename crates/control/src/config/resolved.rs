@@ -36,8 +36,8 @@ pub struct Workers {
     /// Workers at the most, 1 to 256; fewer run when the ports have fewer queues.
     /// Default: one for each of `cores`, or for each core that this process may use.
     pub count_max: u16,
-    /// Cores to pin workers to, in order; empty: the scheduler decides. As many as `count_max`
-    /// or more.
+    /// Cores to pin workers to, in order, as many as `count_max` or more; empty: several workers get
+    /// the cores that the process may use, a single one is left to the scheduler.
     pub cores: Vec<u16>,
 }
 

@@ -15,13 +15,11 @@ use linecard_io::xdp::{QueueOptions, SharedUmem, XdpQueue};
 use linecard_io::{DeadManSwitch, MemoryConfig, PacketMemory, PortQueue, PuntDevice, XdpPort};
 use linecard_packet::counters::CountersReader;
 use linecard_packet::{BATCH_PACKETS_MAX, WorkerCounters};
-use linecard_services::route::{
-    RouteCapacities, RouteStats, RouteStatsReader, RouteTables, RouteUpdate,
-};
+use linecard_services::route::{RouteStats, RouteStatsReader, RouteTables, RouteUpdate};
 use linecard_tables::publication::Writer;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::OwnedFd;
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tracing::{error, info, warn};
 
 use super::ports::{KernelSide, Plan, ServedPort};
@@ -42,18 +40,6 @@ pub(super) struct Workers {
     readers: Vec<WorkerReaders>,
     stop: Arc<AtomicBool>,
     wake: Arc<OwnedFd>,
-}
-
-/// Capacities of the route tables as configured.
-pub(super) fn capacities(config: &Config) -> RouteCapacities {
-    RouteCapacities {
-        routes_ipv4_max: config.tables.routes_ipv4_max,
-        routes_ipv6_max: config.tables.routes_ipv6_max,
-        groups_max: config.tables.next_hop_groups_max,
-        next_hops_max: config.tables.next_hops_max,
-        adjacencies_max: config.tables.adjacencies_max,
-        ..RouteCapacities::default()
-    }
 }
 
 impl Workers {
@@ -77,6 +63,7 @@ impl Workers {
         // Not known to senders, and the same on all workers, so that a flow has one path.
         let flow_hash_seed = RandomState::new().hash_one(std::process::id());
         let port_numbers = ports.len();
+        let cores = cores(config, plan.workers);
         for number in 0..plan.workers {
             let (memory, queues) = open_queues(config, plan.workers, number, ports)?;
             let counters = WorkerCounters::new(port_numbers);
@@ -96,7 +83,7 @@ impl Workers {
                 flow_hash_seed,
                 idle: IdlePolicy::default(),
             };
-            let core = config.workers.cores.get(number).copied();
+            let core = cores.get(number).copied();
             workers.spawn(number, core, worker, Arc::clone(switch), armed.clone())?;
         }
         drop(armed);
@@ -112,7 +99,7 @@ impl Workers {
     fn spawn(
         &mut self,
         number: usize,
-        core: Option<u16>,
+        core: Option<usize>,
         config: WorkerConfig,
         switch: Arc<DeadManSwitch>,
         armed: mpsc::Sender<()>,
@@ -288,9 +275,24 @@ fn frames_needed(config: &Config, workers: usize, number: usize, ports: &[Served
     config.memory.frames_per_worker.max(rings + 2 * BATCH_PACKETS_MAX as u32)
 }
 
-fn pin(number: usize, core: u16) {
+/// The cores to pin workers to: those of the configuration; else, with several workers, those that the
+/// process may use, one each. A single worker is left to the scheduler, which moves it away from a core
+/// that the NIC's interrupts keep busy.
+fn cores(config: &Config, workers: usize) -> Vec<usize> {
+    if !config.workers.cores.is_empty() {
+        return config.workers.cores.iter().map(|&core| usize::from(core)).collect();
+    }
+    match sched_getaffinity(None) {
+        Ok(allowed) if workers > 1 => {
+            (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn pin(number: usize, core: usize) {
     let mut cores = CpuSet::new();
-    cores.set(usize::from(core));
+    cores.set(core);
     if let Err(error) = sched_setaffinity(None, &cores) {
         warn!(worker = number, core, %error, "not pinned: is the core there? (nproc)");
     }
