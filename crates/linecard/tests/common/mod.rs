@@ -7,6 +7,8 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 #![allow(unreachable_pub, reason = "a module of several test binaries")]
 
+pub mod traffic;
+
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -14,7 +16,9 @@ use std::process::{Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use linecard_api::Client;
-use linecard_lab::{Namespace, Process, RouterTopology, command_that_dies_with_us, wait_for};
+use linecard_lab::{
+    Namespace, Process, RouterOptions, RouterTopology, command_that_dies_with_us, wait_for,
+};
 use linecard_observe::{PortReport, PortsReport};
 use linecard_packet::{DropReason, PortTotals, PuntReason};
 use serde_json::Value;
@@ -22,6 +26,32 @@ use tempfile::TempDir;
 
 /// For whatever should happen soon: generous, because test machines are busy.
 pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A test for each way to serve ports, out of functions that take a [`PortMode`].
+macro_rules! for_each_port_mode {
+    ($($function:ident),+ $(,)?) => {
+        mod native {
+            $(#[test]
+            fn $function() {
+                super::$function(crate::common::PortMode::Native);
+            })+
+        }
+        mod generic {
+            $(#[test]
+            fn $function() {
+                super::$function(crate::common::PortMode::Generic);
+            })+
+        }
+        mod packet {
+            $(#[test]
+            fn $function() {
+                super::$function(crate::common::PortMode::Packet);
+            })+
+        }
+    };
+}
+#[allow(unused_imports, reason = "each test binary uses a part of it")]
+pub(crate) use for_each_port_mode;
 
 /// The binary under test.
 pub const LINECARD: &str = env!("CARGO_BIN_EXE_linecard");
@@ -208,6 +238,23 @@ impl Daemon {
             .unwrap_or_else(|error| panic!("{error}\n{:#?}", self.ports()));
     }
 
+    /// Waits until `count` is at least `expected`, and asserts that it is no more. A worker counts at the
+    /// end of a batch, so what a packet caused may be seen before the packet is counted.
+    pub fn assert_count(&self, what: &str, expected: u64, count: impl Fn(&Self) -> u64) {
+        self.wait_for(&format!("{expected} {what}"), |daemon| count(daemon) >= expected);
+        assert_eq!(count(self), expected, "{what}");
+    }
+
+    /// [`Daemon::assert_count`] of the packets that were forwarded.
+    pub fn assert_forwarded(&self, expected: u64) {
+        self.assert_count("packets forwarded", expected, |it| it.total().forwarded_packets);
+    }
+
+    /// [`Daemon::assert_count`] of the packets that were punted for `reason`.
+    pub fn assert_punted(&self, reason: PuntReason, expected: u64) {
+        self.assert_count(reason.label(), expected, |it| it.punted(reason));
+    }
+
     /// Waits until the daemon knows how to reach a neighbour, or does not any more.
     pub fn wait_neighbour(&self, interface: &str, address: std::net::IpAddr, usable: bool) {
         self.wait_for(&format!("neighbour {address} usable: {usable}"), |daemon| {
@@ -317,6 +364,29 @@ pub fn run_in(namespace: &Namespace, mut command: Command) -> Output {
         reader.join().expect("the reader does not panic").expect("a pipe can be read")
     };
     Output { status, stdout: bytes(stdout), stderr: bytes(stderr) }
+}
+
+/// A client, a router and a server that know each other's MAC addresses, so that no packet has to
+/// wait for ARP or ND, and each one is Linecard's from the start.
+pub fn resolved_topology() -> RouterTopology {
+    let options = RouterOptions { permanent_neighbours: true, ..RouterOptions::default() };
+    RouterTopology::new(&options).expect("a topology")
+}
+
+/// Packets that the kernel of a namespace has forwarded, of both families: what did not go through
+/// Linecard.
+pub fn kernel_forwarded(namespace: &Namespace) -> u64 {
+    let (v4, v6) = namespace.run(|| {
+        let read = |path| std::fs::read_to_string(path).expect("the kernel counts");
+        (read("/proc/thread-self/net/snmp"), read("/proc/thread-self/net/snmp6"))
+    });
+    let mut ip = v4.lines().filter(|line| line.starts_with("Ip: "));
+    let mut words = || ip.next().expect("a line of names and one of numbers").split_whitespace();
+    let column = words().position(|name| name == "ForwDatagrams").expect("a counter");
+    let v4: u64 = words().nth(column).and_then(|it| it.parse().ok()).expect("a number");
+    let line = v6.lines().find_map(|line| line.strip_prefix("Ip6OutForwDatagrams"));
+    let v6: u64 = line.and_then(|it| it.trim().parse().ok()).expect("a number");
+    v4 + v6
 }
 
 /// What a program wrote, as text.
