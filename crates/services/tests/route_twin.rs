@@ -260,6 +260,29 @@ fn the_stage_decides_as_its_twin() {
     assert!(forwarded.get() > 5_000, "only {} packets were forwarded", forwarded.get());
 }
 
+/// The limit is on next hops: one that is listed twice counts once, and the reserved one never.
+#[test]
+fn groups_at_the_limit_are_refused_by_both_or_by_none() {
+    let mut tables = RouteTables::new(&CAPACITIES);
+    let mut twin = RouteTwin::new(&CAPACITIES);
+    let group = |next_hops: &mut dyn Iterator<Item = u32>| {
+        let member = |next_hop| Member { next_hop: NextHopId(next_hop), weight: 1 };
+        RouteUpdate::SetGroup(NextHopGroupId(1), next_hops.map(member).collect())
+    };
+    let mut refused = 0;
+    for (update, is_refused) in [
+        (group(&mut (0..256)), false),
+        (group(&mut (0..300).map(|at| at / 2)), false),
+        (group(&mut (0..257)), true),
+        (group(&mut [1, u32::MAX].into_iter()), true),
+    ] {
+        refused += u64::from(is_refused);
+        tables.absorb(&update);
+        twin.apply(&update);
+        assert_eq!((tables.refused_updates(), twin.refused_updates()), (refused, refused));
+    }
+}
+
 /// 4,000 flows over members of weight 1 and 3, bulk or one by one, always the same way.
 #[test]
 fn flows_spread_by_weight_and_stay_where_they_are() {

@@ -4,12 +4,12 @@
 //! which property tests and fuzzers compare. Which member of a group carries a flow depends on the
 //! group's history, so the twin is given the choice and checks only that it is a member.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use linecard_packet::{AdjacencyId, DropReason, InterfaceId, PuntReason, Verdict};
-use linecard_tables::next_hop::MEMBERS_MAX;
+use linecard_tables::next_hop::{MEMBERS_MAX, NO_NEXT_HOP};
 
 use super::{
     Adjacency, Interface, Member, NextHop, NextHopGroupId, NextHopId, RouteCapacities, RouteUpdate,
@@ -105,8 +105,9 @@ impl RouteTwin {
             RouteUpdate::SetGroup(id, members) => {
                 id.0 >= capacities.groups_max
                     || members.is_empty()
-                    || members.len() > MEMBERS_MAX
                     || members.iter().any(|member| member.weight == 0)
+                    || members.iter().any(|member| member.next_hop.0 == NO_NEXT_HOP)
+                    || distinct(members) > MEMBERS_MAX
             }
             RouteUpdate::SetRoute(prefix, group) => {
                 let prefix = prefix.trunc();
@@ -180,4 +181,9 @@ impl RouteTwin {
     pub fn interface(&self, id: InterfaceId) -> Option<&Interface> {
         self.interfaces.get(&id)
     }
+}
+
+/// Next hops among the members; one that is listed twice counts once.
+fn distinct(members: &[Member]) -> usize {
+    members.iter().map(|member| member.next_hop).collect::<BTreeSet<_>>().len()
 }
