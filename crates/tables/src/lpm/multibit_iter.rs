@@ -35,7 +35,8 @@ fn begins_at(slot: usize, length: u8, width: u8) -> bool {
 }
 
 impl<A: Address> Iter<'_, A> {
-    /// The next prefix above the roots, or `None` when the next root's node is on the stack.
+    /// The next prefix above the roots, or `None` when the walk has come to the next root, whose
+    /// node is on the stack unless it is empty: in a small table nearly all 8,192 are.
     fn next_short(&mut self) -> Option<(Prefix<A>, u32)> {
         let bits = A::from_bits_at(self.root, 0, ROOT_BITS);
         while self.short_length < ROOT_BITS {
@@ -46,8 +47,11 @@ impl<A: Address> Iter<'_, A> {
                 return Some((Prefix::new(bits, length)?, value));
             }
         }
-        let node = self.root as u32;
-        self.stack.push(Frame { node, bits, depth: ROOT_BITS, slot: 0, length: 0 });
+        let node = &self.table.nodes.items()[self.root];
+        if node.prefixes != 0 || node.children != 0 {
+            let node = self.root as u32;
+            self.stack.push(Frame { node, bits, depth: ROOT_BITS, slot: 0, length: 0 });
+        }
         self.root += 1;
         self.short_length = 0;
         None
