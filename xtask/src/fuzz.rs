@@ -28,8 +28,9 @@ const CODE_GENERATION: [&str; 6] = [
 ];
 
 /// Runs and seed of the short run, which is the same on every machine, and the bound that keeps a
-/// slow one from taking over the tests.
-const SHORT_RUNS: u32 = 500_000;
+/// slow one from taking over the tests. A target whose runs take longer has fewer of them: those
+/// are listed in `fuzz/Cargo.toml`.
+const SHORT_RUNS: u64 = 500_000;
 const SHORT_SEED: u32 = 1;
 const SHORT_LIMIT: Duration = Duration::from_secs(30);
 
@@ -48,7 +49,7 @@ pub(crate) struct FuzzOptions {
     /// Seed of the first inputs; 0 takes a new one each time
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u32,
-    /// List the fuzz targets and stop
+    /// List the fuzz targets, with their runs in `cargo xtask test`, and stop
     #[arg(long)]
     list: bool,
 }
@@ -57,16 +58,19 @@ pub(crate) struct FuzzOptions {
 pub(crate) fn fuzz(context: &Context, options: &FuzzOptions) -> Result<bool> {
     let mut targets = targets(context)?;
     if options.list {
-        println!("{}", targets.join("\n"));
+        for Target { name, short_runs } in &targets {
+            println!("{name:<18}{short_runs:>7} runs");
+        }
         return Ok(true);
     }
-    if let Some(target) = &options.target {
-        ensure!(targets.contains(target), "no fuzz target `{target}`; there are: {targets:?}");
-        targets = vec![target.clone()];
+    if let Some(wanted) = &options.target {
+        let names: Vec<_> = targets.iter().map(|target| target.name.clone()).collect();
+        targets.retain(|target| target.name == *wanted);
+        ensure!(!targets.is_empty(), "no fuzz target `{wanted}`; there are: {names:?}");
     }
     let built = context.run(build(context)?)?;
     ensure!(built.success, "the fuzz targets do not build:\n{}", built.output);
-    for target in &targets {
+    for Target { name: target, .. } in &targets {
         let replayed = replay(context, target)?;
         println!("{target}: {} regressions replayed", replayed.tally.passed);
         if replayed.tally.failed > 0 {
@@ -94,7 +98,7 @@ pub(crate) fn short_runs(context: &Context) -> Result<Outcome> {
     if !built.success {
         return Ok(Outcome::of(false, built.output));
     }
-    for target in targets(context)? {
+    for Target { name: target, short_runs } in targets(context)? {
         let replayed = replay(context, &target)?;
         outcome.tally.add(replayed.tally);
         outcome.output.push_str(&replayed.output);
@@ -104,7 +108,7 @@ pub(crate) fn short_runs(context: &Context) -> Result<Outcome> {
             fs::remove_dir_all(&corpus)?;
         }
         let limits = [
-            format!("-runs={SHORT_RUNS}"),
+            format!("-runs={short_runs}"),
             format!("-seed={SHORT_SEED}"),
             format!("-max_total_time={}", SHORT_LIMIT.as_secs()),
         ];
@@ -124,12 +128,20 @@ fn advice(target: &str) -> String {
     )
 }
 
-/// The names of the fuzz targets, in order.
-fn targets(context: &Context) -> Result<Vec<String>> {
+/// A fuzz target.
+#[derive(Debug)]
+struct Target {
+    name: String,
+    /// Inputs of its short run.
+    short_runs: u64,
+}
+
+/// The fuzz targets by name.
+fn targets(context: &Context) -> Result<Vec<Target>> {
     let manifest = metadata(&context.root.join("fuzz/Cargo.toml"))?;
-    let mut names: Vec<String> = array(&manifest, "packages")
+    let [package] = array(&manifest, "packages") else { bail!("fuzz/ is one package") };
+    let mut names: Vec<String> = array(package, "targets")
         .iter()
-        .flat_map(|package| array(package, "targets"))
         .filter(|target| array(target, "kind").iter().any(|kind| kind == "bin"))
         .map(|target| text(target, "name").to_owned())
         .collect();
@@ -138,7 +150,16 @@ fn targets(context: &Context) -> Result<Vec<String>> {
         let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         ensure!(names.contains(&name), "fuzz/fuzz_targets/{name}.rs has no [[bin]] in Cargo.toml");
     }
-    Ok(names)
+    let short_runs = &package["metadata"]["short-runs"];
+    if let Some(listed) = short_runs.as_object() {
+        let stranger = listed.keys().find(|name| !names.contains(name));
+        ensure!(stranger.is_none(), "short-runs of {stranger:?}, which is no fuzz target");
+    }
+    let target = |name: String| {
+        let short_runs = short_runs[&name].as_u64().unwrap_or(SHORT_RUNS);
+        Target { name, short_runs }
+    };
+    Ok(names.into_iter().map(target).collect())
 }
 
 /// Builds every target. The triple is named so that the flags do not reach build scripts.

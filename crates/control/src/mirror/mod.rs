@@ -422,6 +422,24 @@ fn is_absent(error: &io::Error, what: &str) -> bool {
     (what == "routes" && absent) || (what == "nexthop objects" && unknown)
 }
 
+/// What a datagram says, as [`Mirror::receive`] reads it, without a socket: for the fuzzer. Settings
+/// of interfaces are read and left out.
+#[cfg(fuzzing)]
+pub fn facts(datagram: &[u8]) -> Vec<Fact> {
+    let mut counters = Counters::default();
+    let messages = socket::Messages::of(datagram);
+    let events = messages.filter_map(|message| {
+        // A dump of policy rules reads more of them than news do.
+        count_rule(&message, &mut counters);
+        understand(&message, &mut counters)
+    });
+    let facts = events.filter_map(|event| match event {
+        Event::Fact(fact) => Some(fact),
+        Event::NetConf(_) | Event::Rules => None,
+    });
+    facts.collect()
+}
+
 fn understand(message: &Message<'_>, counters: &mut Counters) -> Option<Event> {
     counters.messages += 1;
     match decode::decode(message.message_type, message.flags, message.payload) {

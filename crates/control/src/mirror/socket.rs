@@ -102,7 +102,7 @@ impl NetlinkSocket {
 
     /// The messages of the datagram that was read last, `length` bytes long.
     pub(super) fn messages(&self, length: usize) -> Messages<'_> {
-        Messages { rest: &self.buffer[..length] }
+        Messages::of(&self.buffer[..length])
     }
 
     /// Sends a request; the answers carry the number that is returned.
@@ -178,6 +178,12 @@ fn error_code(payload: &[u8]) -> Option<io::Error> {
 #[derive(Debug)]
 pub(super) struct Messages<'a> {
     rest: &'a [u8],
+}
+
+impl<'a> Messages<'a> {
+    pub(super) fn of(datagram: &'a [u8]) -> Self {
+        Self { rest: datagram }
+    }
 }
 
 impl<'a> Iterator for Messages<'a> {
