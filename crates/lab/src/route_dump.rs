@@ -33,6 +33,8 @@ pub struct KernelRoute {
     pub metric: u32,
     /// Who made it (`RTPROT_*`): 186 is FRR's BGP, 12 is BIRD.
     pub protocol: u8,
+    /// The nexthop object or group that it refers to, if it does.
+    pub nexthop_object: Option<u32>,
     /// The ways onward, in ascending order. Of a nexthop object the kernel tells them as well.
     pub next_hops: Vec<KernelNextHop>,
 }
@@ -94,12 +96,13 @@ fn route_of(
     }
     let any = if ipv6 { IpAddr::from([0_u16; 8]) } else { IpAddr::from([0; 4]) };
     let (mut destination, mut metric, mut hops) = (any, 0, Vec::new());
-    let (mut interface, mut gateway) = (0, None);
+    let (mut interface, mut gateway, mut nexthop_object) = (0, None, None);
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Destination(address) => destination = ip_of(address)?,
             RouteAttribute::Priority(value) => metric = *value,
             RouteAttribute::Oif(index) => interface = *index,
+            RouteAttribute::NhId(id) => nexthop_object = Some(*id),
             RouteAttribute::MultiPath(entries) => {
                 hops = entries.iter().map(|entry| path_of(entry, names)).collect();
             }
@@ -114,6 +117,7 @@ fn route_of(
         prefix: IpNet::new(destination, header.destination_prefix_length).ok()?,
         metric,
         protocol: header.protocol.into(),
+        nexthop_object,
         next_hops: hops,
     })
 }

@@ -2,7 +2,8 @@
 //!
 //! The socket between the two (`-z`), the sockets of the shell (`--vty_socket`) and the pid files
 //! (`-i`) are moved into the daemon's directory; `-P 0` keeps them off TCP ports. Both run as root:
-//! FRR's own user could not write there.
+//! FRR's own user could not write there. They insist that this user is in the group that FRR was built
+//! to give its shell's sockets to.
 
 use std::process::Command;
 
@@ -11,6 +12,8 @@ use crate::error::{LabError, Result};
 use crate::namespace::Namespace;
 
 const ZEBRA_SOCKET: &str = "zserv.api";
+/// Debian's `--enable-vty-group`.
+const VTY_GROUP: &str = "frrvty";
 /// Where Debian has them, never in `PATH`.
 const FOLDERS: [&str; 2] = ["/usr/lib/frr", "/usr/local/sbin"];
 
@@ -24,7 +27,7 @@ pub(super) fn start(
     daemon.write("vtysh.conf", "no service integrated-vtysh-config\n")?;
     for name in ["zebra", "bgpd"] {
         let mut command = program(name, &FOLDERS);
-        command.args(["-u", "root", "-g", "root", "-P", "0", "--log", "stdout"]);
+        command.args(["-u", "root", "-g", VTY_GROUP, "-P", "0", "--log", "stdout"]);
         command.arg("-f").arg(&path).arg("-z").arg(daemon.path(ZEBRA_SOCKET));
         command.arg("-i").arg(daemon.path(&format!("{name}.pid")));
         command.arg("--vty_socket").arg(daemon.directory.path());
