@@ -57,6 +57,8 @@ struct RouterArgs {
     parent: Option<u32>,
 }
 
+const NO_STAGE: &str = "no demonstration in namespaces here (`--memory` needs nothing)";
+
 /// How long the acts watch.
 #[derive(Debug, Clone, Copy)]
 struct Pace {
@@ -94,7 +96,7 @@ pub(crate) fn run(args: Args, json: bool) -> anyhow::Result<ExitCode> {
     match lab::Stage::raise() {
         Ok(stage) => on_lab(&scene, stage),
         Err(error) if is_denied(&error) => on_memory(&scene, "not root, so no network namespaces"),
-        Err(error) => Err(error),
+        Err(error) => Err(error.context(NO_STAGE)),
     }
 }
 
@@ -121,7 +123,7 @@ Nothing outside of them is touched, and nothing stays.
         return if error.is::<Interrupted>() {
             finish(scene, StageKind::Namespaces, Instant::now(), Vec::new(), Err(error))
         } else {
-            Err(error)
+            Err(error.context(NO_STAGE))
         };
     }
     tell(scene, StageKind::Namespaces, stage, &lab::acts())

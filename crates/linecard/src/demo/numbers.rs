@@ -58,7 +58,7 @@ impl Rates {
             count((moved as f64 / seconds) as u64)
         };
         let line = format!(
-            "received {}/s  sent {}/s  dropped {}/s  punted {}/s",
+            "per second: received {}  sent {}  dropped {}  punted {}",
             rate(|at| at.received_packets),
             rate(|at| at.sent_packets),
             rate(|at| at.dropped_packets.sum()),

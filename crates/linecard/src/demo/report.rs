@@ -108,7 +108,7 @@ impl Report {
                 "Next:
   sudo linecard demo                        with real traffic, beside the kernel
   linecard replay in.pcap --output out.pcap forward a capture of your own
-  linecard run --port eth0 --port eth1      forward between two interfaces (root)"
+  linecard run --port eth0 --port eth1      forward between interfaces (root)"
             }
         }
     }

@@ -58,7 +58,7 @@ pub(super) fn frames(path: &Path) -> Vec<(Fate, Vec<u8>)> {
         // Not 127.0.0.1: that is the router's own address, so the kernel gets and drops it.
         dropped(
             DropReason::MartianDestination,
-            Ipv4 { destination: Ipv4Addr::new(0, 1, 2, 3), ..right.clone() },
+            Ipv4 { destination: Ipv4Addr::UNSPECIFIED, ..right.clone() },
         ),
         (Fate::ToTheKernel(PuntReason::TtlExpired), frame(Ipv4 { ttl: 1, ..right })),
     ]

@@ -54,13 +54,17 @@ fn run(stage: &mut Stage, scene: &Scene<'_>) -> anyhow::Result<Finding> {
     let holds = lost_traffic <= LOST_TRAFFIC_MAX && after_kill > 0;
     // Packets that were overtaken leave a gap for a while, which is no outage.
     let outage = if lost == 0 { Duration::ZERO } else { arrived.outage_longest };
-    let measured = format!(
-        "{} of {} packets lost ({} of traffic), longest outage {}",
-        count(lost),
-        count(sent.packets),
-        duration(lost_traffic),
-        duration(outage),
-    );
+    let measured = if lost == 0 {
+        format!("none of {} packets lost", count(sent.packets))
+    } else {
+        format!(
+            "{} of {} packets lost ({} of traffic), longest outage {}",
+            count(lost),
+            count(sent.packets),
+            duration(lost_traffic),
+            duration(outage),
+        )
+    };
     Ok(Finding::new(holds, measured)
         .with("sent_packets", sent.packets)
         .with("lost_packets", lost)
