@@ -9,6 +9,7 @@
 //! 4. to stop, all switches stand down first, then the workers drain their queues, and only then
 //!    is anything closed.
 
+mod claim;
 mod control_loop;
 mod ports;
 mod source;

@@ -13,6 +13,8 @@ use linecard_io::{
 use linecard_packet::PortId;
 use tracing::{info, warn};
 
+use super::claim::Claim;
+
 /// Bytes in front of a packet that packet memory keeps free.
 const HEADROOM_BYTES: u32 = 256;
 
@@ -29,6 +31,7 @@ struct PlannedPort {
     id: PortId,
     options: KernelPort,
     interface: Interface,
+    _claim: Claim,
 }
 
 /// The kernel's side of a port.
@@ -54,10 +57,10 @@ pub(super) struct ServedPort {
 }
 
 impl Plan {
-    /// Looks the interfaces up.
+    /// Looks the interfaces up, and claims them for as long as the plan lives.
     ///
     /// # Errors
-    /// A missing or unfit interface; a configuration of ports that are not the kernel's.
+    /// A missing or unfit interface, or one that another daemon serves; a configuration of ports that are not the kernel's.
     pub(super) fn new(config: &Config) -> anyhow::Result<Self> {
         let mut ports = Vec::with_capacity(config.ports.len());
         for (number, port) in config.ports.iter().enumerate() {
@@ -75,7 +78,8 @@ impl Plan {
                 interface.receive_queues = interface.receive_queues.min(u32::from(queues_max));
             }
             let id = PortId(u16::try_from(number).context("more ports than can be numbered")?);
-            ports.push(PlannedPort { id, options: *options, interface });
+            let claim = Claim::new(&interface)?;
+            ports.push(PlannedPort { id, options: *options, interface, _claim: claim });
         }
         let fewest = ports.iter().map(|port| port.interface.receive_queues).min().unwrap_or(1);
         let workers = (fewest as usize).min(usize::from(config.workers.count_max)).max(1);
