@@ -2,6 +2,7 @@
 //! `tcpdump`. Whatever runs in the background stops when its handle is dropped.
 
 pub(crate) mod frames;
+mod gaps;
 pub(crate) mod path_mtu;
 pub(crate) mod ping;
 pub(crate) mod probe;

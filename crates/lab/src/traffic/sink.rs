@@ -15,6 +15,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg};
 
+use super::gaps::Gaps;
 use super::udp::{UDP_PACKETS_MAX, UDP_PAYLOAD_BYTES_MIN};
 use super::{now_nanoseconds, per_second};
 use crate::error::{LabError, Result};
@@ -89,6 +90,7 @@ struct State {
     /// Bit n of word n / 64: datagram n came.
     seen: Vec<u64>,
     highest: Option<u64>,
+    gaps: Gaps,
     /// When the datagram with the highest number was sent.
     highest_sent_nanoseconds: u64,
     first_nanoseconds: u64,
@@ -137,13 +139,12 @@ impl State {
         entry.packets += 1;
         entry.sequence_last = entry.sequence_last.max(sequence);
         match self.highest {
-            Some(highest) if sequence <= highest => return,
-            Some(highest) if sequence > highest + 1 => {
-                let outage = sent.saturating_sub(self.highest_sent_nanoseconds);
-                let outage = Duration::from_nanos(outage);
-                self.report.outage_longest = self.report.outage_longest.max(outage);
+            Some(highest) if sequence <= highest => return self.gaps.close(sequence, sent),
+            Some(highest) => {
+                let between = (self.highest_sent_nanoseconds, sent);
+                self.gaps.open(highest + 1, sequence - 1, between);
             }
-            _ => {}
+            None => {}
         }
         self.highest = Some(sequence);
         self.highest_sent_nanoseconds = sent;
@@ -166,6 +167,7 @@ impl State {
     fn report(&self, overflowed: u64) -> UdpSinkReport {
         let mut report = self.report.clone();
         report.overflowed = overflowed;
+        report.outage_longest = self.gaps.longest();
         (report.missing, report.missing_run_longest) = self.missing();
         let nanoseconds = self.last_nanoseconds.saturating_sub(self.first_nanoseconds);
         report.elapsed = Duration::from_nanos(nanoseconds);
