@@ -4,7 +4,7 @@ mod common;
 
 use std::net::IpAddr;
 
-use common::traffic::{load, probe, send, send_all, sink, wait_reachable};
+use common::traffic::{load, probe, send_all, send_probes, sink, wait_reachable};
 use common::{DEADLINE, Daemon, PortMode, for_each_port_mode, resolved_topology};
 use linecard_lab::{
     Direction, FrameSocket, Link, MacAddress, Route, RouterOptions, RouterTopology,
@@ -39,7 +39,7 @@ fn sent(daemon: &Daemon, path: &Link) -> u64 {
 fn wait_path(topology: &RouterTopology, daemon: &Daemon, path: &Link, ipv6: bool) {
     daemon.wait_for(&format!("packets leave by {}", path.near.interface), |daemon| {
         let before = sent(daemon, path);
-        send(topology, &load(topology, ipv6, 16, 16));
+        send_probes(topology, ipv6, 16);
         sent(daemon, path) == before + 16
     });
 }
@@ -145,7 +145,7 @@ fn a_link_goes_down_and_comes_back(mode: PortMode) {
         for ipv6 in [false, true] {
             daemon.wait_for("both paths in use", |daemon| {
                 let before = [sent(daemon, a), sent(daemon, b)];
-                send(&topology, &load(&topology, ipv6, 64, 64));
+                send_probes(&topology, ipv6, 64);
                 let after = [sent(daemon, a), sent(daemon, b)];
                 after[0] > before[0] && after[1] > before[1]
             });

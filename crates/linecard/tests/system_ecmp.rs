@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::traffic::{PORT, load, send, send_all};
+use common::traffic::{send_all, send_probes};
 use common::{Daemon, PortMode, for_each_port_mode, resolved_topology};
 use ipnet::IpNet;
 use linecard_lab::{Link, NextHop, Route, RouterTopology};
@@ -117,11 +117,9 @@ fn nexthop_objects_and_groups_are_followed(mode: PortMode) {
 
 /// Waits until flows take these paths, a and b, and no other.
 fn wait_paths(topology: &RouterTopology, daemon: &Daemon, ipv6: bool, expected: [bool; 2]) {
-    let probes = load(topology, ipv6, 32, 32);
-    assert_eq!(probes.destinations[0].port(), PORT);
     daemon.wait_for(&format!("flows on the paths {expected:?}"), |daemon| {
         let before = by_path(topology, daemon);
-        send(topology, &probes);
+        send_probes(topology, ipv6, 32);
         let after = by_path(topology, daemon);
         [after[0] > before[0], after[1] > before[1]] == expected
     });

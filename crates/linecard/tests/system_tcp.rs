@@ -65,8 +65,8 @@ fn iperf3_both_ways(mode: PortMode) {
         for reverse in [false, true] {
             let before = daemon.total().forwarded_bytes;
             let received = iperf3(&topology, topology.server_address(ipv6), reverse);
-            // A tenth of what the slowest of many runs on a busy machine had.
-            assert!(received > 5_000_000, "IPv6 {ipv6}, reverse {reverse}: {received} bytes");
+            // 145 to 386 MB were measured on two busy cores; less than this would be no rate at all.
+            assert!(received > 10_000_000, "IPv6 {ipv6}, reverse {reverse}: {received} bytes");
             let forwarded = daemon.total().forwarded_bytes - before;
             assert!(forwarded > received, "{forwarded} bytes forwarded of {received} and headers");
         }

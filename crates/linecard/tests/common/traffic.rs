@@ -37,9 +37,23 @@ pub fn sink(topology: &RouterTopology, ipv6: bool) -> UdpSink {
 
 /// Sends a whole load and returns what was sent and what came.
 pub fn send(topology: &RouterTopology, load: &UdpLoad) -> (UdpSendReport, UdpSinkReport) {
+    send_and_wait(topology, load, DEADLINE)
+}
+
+/// Sends a few packets in as many flows to see which way they go; some may be lost.
+pub fn send_probes(topology: &RouterTopology, ipv6: bool, flows: u16) {
+    let load = load(topology, ipv6, flows, flows.into());
+    send_and_wait(topology, &load, Duration::from_millis(500));
+}
+
+fn send_and_wait(
+    topology: &RouterTopology,
+    load: &UdpLoad,
+    timeout: Duration,
+) -> (UdpSendReport, UdpSinkReport) {
     let sink = sink(topology, load.destinations[0].is_ipv6());
     let sent = load.start(&topology.client).expect("a load").join();
-    sink.wait_packets(sent.packets, DEADLINE);
+    sink.wait_packets(sent.packets, timeout);
     (sent, sink.stop())
 }
 
