@@ -17,10 +17,12 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use linecard_lab::{Port, RouterOptions, RouterTopology, wait_until};
 use linecard_observe::PortsReport;
+use linecard_packet::PortTotals;
 
 use self::router::Router;
 use super::act::{Act, Scene};
 use super::numbers::duration;
+use crate::output::count;
 
 /// The links to the server take less than the link to the client, so that there is a path MTU to
 /// be found.
@@ -137,6 +139,20 @@ impl Stage {
         let [_, path_a, path_b] = self.topology.router_ports();
         [path_a, path_b]
     }
+}
+
+/// Says what did not go on between two looks at the counters, and why.
+fn say_reasons(scene: &Scene<'_>, before: &PortTotals, after: &PortTotals) -> anyhow::Result<()> {
+    let (old, new) = (&before.dropped_packets, &after.dropped_packets);
+    let dropped = new.iter().map(|(reason, at)| ("dropped", reason.label(), at - old[reason]));
+    let (old, new) = (&before.punted_packets, &after.punted_packets);
+    let punted = new.iter().map(|(reason, at)| ("punted", reason.label(), at - old[reason]));
+    for (what, reason, packets) in dropped.chain(punted) {
+        if packets > 0 {
+            scene.console.line(&format!("        {what} {}: {reason}", count(packets)))?;
+        }
+    }
+    Ok(())
 }
 
 /// Packets that left by the port of this name.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use linecard_lab::{UdpLoad, UdpSink};
 
-use super::{Stage, sent_by};
+use super::{Stage, say_reasons, sent_by};
 use crate::demo::act::{Act, Finding, Scene};
 use crate::demo::numbers::{Rates, per_cent};
 use crate::output::count;
@@ -50,13 +50,7 @@ fn run(stage: &mut Stage, scene: &Scene<'_>) -> anyhow::Result<Finding> {
     let share_a = per_cent(by_path[0], forwarded);
     let rate = forwarded as f64 / sent.elapsed.as_secs_f64().max(1e-6);
     let holds = SHARE.contains(&share_a) && after.total.total_balance() == 0;
-    for (reason, packets) in after.total.dropped_packets.iter() {
-        let packets = packets - before.total.dropped_packets[reason];
-        if packets > 0 {
-            let (packets, label) = (count(packets), reason.label());
-            scene.console.line(&format!("        dropped {packets}: {label}"))?;
-        }
-    }
+    say_reasons(scene, &before.total, &after.total)?;
     let measured =
         format!("{share_a:.1} % and {:.1} %; {} packets/s", 100.0 - share_a, count(rate as u64));
     Ok(Finding::new(holds, measured)

@@ -52,8 +52,6 @@ fn run(stage: &mut Stage, scene: &Scene<'_>) -> anyhow::Result<Finding> {
     let lost_traffic = Duration::from_secs_f64(lost as f64 / sent.packets_per_second().max(1.0));
     let after_kill = arrived.packets - at_kill;
     let holds = lost_traffic <= LOST_TRAFFIC_MAX && after_kill > 0;
-    // Packets that were overtaken leave a gap for a while, which is no outage.
-    let outage = if lost == 0 { Duration::ZERO } else { arrived.outage_longest };
     let measured = if lost == 0 {
         format!("none of {} packets lost", count(sent.packets))
     } else {
@@ -62,13 +60,13 @@ fn run(stage: &mut Stage, scene: &Scene<'_>) -> anyhow::Result<Finding> {
             count(lost),
             count(sent.packets),
             duration(lost_traffic),
-            duration(outage),
+            duration(arrived.outage_longest),
         )
     };
     Ok(Finding::new(holds, measured)
         .with("sent_packets", sent.packets)
         .with("lost_packets", lost)
         .with("lost_traffic_milliseconds", milliseconds(lost_traffic))
-        .with("outage_longest_milliseconds", milliseconds(outage))
+        .with("outage_longest_milliseconds", milliseconds(arrived.outage_longest))
         .with("arrived_after_kill_packets", after_kill))
 }

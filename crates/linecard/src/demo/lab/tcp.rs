@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use linecard_lab::{TcpDirection, TcpReport, TcpRun, TcpTransfer};
 
-use super::Stage;
+use super::{Stage, say_reasons};
 use crate::demo::act::{Act, Finding, Scene};
 use crate::demo::numbers::{bits_per_second, milliseconds};
 
@@ -17,10 +17,13 @@ pub(super) const ACT: Act<Stage> = Act {
 };
 
 fn run(stage: &mut Stage, scene: &Scene<'_>) -> anyhow::Result<Finding> {
-    let before = stage.ports()?.total.sent_packets;
+    let before = stage.ports()?.total;
     let upload = transfer(stage, scene, TcpDirection::Upload)?;
     let download = transfer(stage, scene, TcpDirection::Download)?;
-    let forwarded = stage.ports()?.total.sent_packets - before;
+    let after = stage.ports()?.total;
+    say_reasons(scene, &before, &after)?;
+    let forwarded = after.sent_packets - before.sent_packets;
+    let punted = after.punted_packets.sum() - before.punted_packets.sum();
     let bytes = upload.bytes + download.bytes;
     let spoilt = upload.chunks_spoilt + download.chunks_spoilt;
     let (up, down) = (upload.bits_per_second(), download.bits_per_second());
@@ -35,6 +38,7 @@ fn run(stage: &mut Stage, scene: &Scene<'_>) -> anyhow::Result<Finding> {
     Ok(Finding::new(bytes > 0 && spoilt == 0 && forwarded > 0, measured)
         .with("bytes", bytes)
         .with("chunks_spoilt", spoilt)
+        .with("punted_packets", punted)
         .with("upload_bits_per_second", up)
         .with("download_bits_per_second", down)
         .with("stall_longest_milliseconds", milliseconds(stall)))
