@@ -15,9 +15,10 @@ use linecard_lab::{
 
 for_each_port_mode!(tshark_finds_no_fault);
 
-/// What a faulty frame looks like to tshark.
+/// What a faulty frame looks like to tshark. It also takes a TCP checksum of 0xffff for bad, which is the
+/// other zero of one's complement (RFC 1624) and what Linux sends for it (`skb_checksum_help`).
 const FAULTS: &str = "_ws.malformed || _ws.short || ip.checksum.status == \"Bad\" \
-    || tcp.checksum.status == \"Bad\" || udp.checksum.status == \"Bad\" \
+    || (tcp.checksum.status == \"Bad\" && tcp.checksum != 0xffff) || udp.checksum.status == \"Bad\" \
     || icmp.checksum.status == \"Bad\" || icmpv6.checksum.status == \"Bad\" \
     || ip.len > frame.len || udp.length.bad || ip.bogus_ip_length";
 /// Hosts send with a TTL of 64, and there is one router; what never leaves a link is left out.
