@@ -392,6 +392,16 @@ impl Rib {
         self.routes.iter(&self.paths)
     }
 
+    /// The routes of one prefix. Cost: a lookup.
+    pub fn routes_of(&self, prefix: IpNet) -> impl Iterator<Item = HeldRoute> + '_ {
+        self.routes.of(prefix, &self.paths)
+    }
+
+    /// The prefixes of which the packet path uses a route, in no order. Allocates nothing.
+    pub fn selected_prefixes(&self) -> impl Iterator<Item = IpNet> + '_ {
+        self.routes.selected()
+    }
+
     /// Number of prefixes that have a route.
     #[must_use]
     pub fn prefixes(&self) -> usize {

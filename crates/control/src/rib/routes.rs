@@ -52,6 +52,30 @@ pub(super) struct Routes {
     not_served: PathSetId,
 }
 
+impl Entry {
+    fn held<'a>(
+        &'a self,
+        prefix: IpNet,
+        paths: &'a PathSets,
+    ) -> impl Iterator<Item = HeldRoute> + 'a {
+        self.candidates.as_slice().iter().map(move |candidate| {
+            let key = paths.key(candidate.paths);
+            HeldRoute {
+                prefix,
+                route_type: key.route_type,
+                in_local: candidate.in_local,
+                metric: candidate.metric,
+                protocol: candidate.protocol,
+                target: match &key.target {
+                    Target::Paths(paths) => RouteTarget::Paths(paths.to_vec()),
+                    Target::Object(id) => RouteTarget::NextHopObject(*id),
+                },
+                selected: self.installed == Some(candidate.paths),
+            }
+        })
+    }
+}
+
 /// The path set that a route of the kernel means.
 fn key_of(route: &Route) -> Key {
     let target = match &route.target {
@@ -89,23 +113,27 @@ impl Routes {
     }
 
     pub(super) fn iter<'a>(&'a self, paths: &'a PathSets) -> impl Iterator<Item = HeldRoute> + 'a {
-        self.entries.iter().flat_map(move |(prefix, entry)| {
-            entry.candidates.as_slice().iter().map(move |candidate| {
-                let key = paths.key(candidate.paths);
-                HeldRoute {
-                    prefix: *prefix,
-                    route_type: key.route_type,
-                    in_local: candidate.in_local,
-                    metric: candidate.metric,
-                    protocol: candidate.protocol,
-                    target: match &key.target {
-                        Target::Paths(paths) => RouteTarget::Paths(paths.to_vec()),
-                        Target::Object(id) => RouteTarget::NextHopObject(*id),
-                    },
-                    selected: entry.installed == Some(candidate.paths),
-                }
-            })
-        })
+        self.entries.iter().flat_map(move |(prefix, entry)| entry.held(*prefix, paths))
+    }
+
+    /// The routes of one prefix.
+    pub(super) fn of<'a>(
+        &'a self,
+        prefix: IpNet,
+        paths: &'a PathSets,
+    ) -> impl Iterator<Item = HeldRoute> + 'a {
+        let entry = self.entries.get(&prefix);
+        entry.into_iter().flat_map(move |entry| entry.held(prefix, paths))
+    }
+
+    /// The prefixes of which the packet path uses a route.
+    pub(super) fn selected(&self) -> impl Iterator<Item = IpNet> + '_ {
+        let selected = |entry: &Entry| {
+            let candidates = entry.candidates.as_slice();
+            candidates.iter().any(|candidate| entry.installed == Some(candidate.paths))
+        };
+        let selected = self.entries.iter().filter(move |(_, entry)| selected(entry));
+        selected.map(|(prefix, _)| *prefix)
     }
 
     /// Takes a route. `dump`: it comes from a dump, in the kernel's order.

@@ -1,10 +1,11 @@
 //! What the API answers from.
 
-use std::cmp::Ordering;
 use std::collections::BinaryHeap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use ipnet::IpNet;
 use linecard_api::Source;
 use linecard_control::facts::{NeighbourState as NeighbourFact, RouteTarget, RouteType};
 use linecard_control::mirror;
@@ -115,17 +116,13 @@ impl Source for DaemonSource {
 
     fn routes(&self, query: &RouteQuery) -> RoutesReport {
         let rib = self.shared.rib();
-        let limit = query.limit.clamp(1, RouteQuery::LIMIT_MAX);
-        // The RIB is not in order: keep the first `limit` + 1 of those that match.
-        let mut first: BinaryHeap<ByPrefix> = BinaryHeap::with_capacity(limit + 2);
-        for route in rib.routes().filter(|route| route.selected && query.matches(&route.prefix)) {
-            first.push(ByPrefix(route));
-            if first.len() > limit + 1 {
-                first.pop();
-            }
-        }
-        let routes = first.into_sorted_vec();
-        query.page(routes.iter().map(|ByPrefix(route)| route_report(&rib, route)))
+        let prefixes = match query.covers {
+            Some(address) => covering(address),
+            None => first_prefixes(&rib, query),
+        };
+        let held = prefixes.into_iter().flat_map(|prefix| rib.routes_of(prefix));
+        let used = held.filter(|route| route.selected);
+        query.page(used.map(|route| route_report(&rib, &route)))
     }
 
     fn neighbours(&self) -> NeighboursReport {
@@ -198,27 +195,26 @@ fn passed(port: &ServedPort) -> Vec<PassedReport> {
         .collect()
 }
 
-/// Routes in the order of their prefixes.
-struct ByPrefix(HeldRoute);
-
-impl PartialEq for ByPrefix {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.prefix == other.0.prefix
-    }
+/// The prefixes that contain `address`, the shortest first, whether they have a route or not.
+fn covering(address: IpAddr) -> Vec<IpNet> {
+    let lengths = 0..=IpNet::from(address).max_prefix_len();
+    lengths.filter_map(|length| Some(IpNet::new(address, length).ok()?.trunc())).collect()
 }
 
-impl Eq for ByPrefix {}
-
-impl PartialOrd for ByPrefix {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
+/// The first prefixes in use that `query` asks for, in order: a page of them and one more. The RIB
+/// is not in order, which makes learning a route cheap; so this looks at each prefix once.
+fn first_prefixes(rib: &Rib, query: &RouteQuery) -> Vec<IpNet> {
+    let limit = query.limit.clamp(1, RouteQuery::LIMIT_MAX);
+    let mut first: BinaryHeap<IpNet> = BinaryHeap::with_capacity(limit + 2);
+    for prefix in rib.selected_prefixes().filter(|prefix| query.matches(prefix)) {
+        if first.len() <= limit {
+            first.push(prefix);
+        } else if first.peek().is_some_and(|last| prefix < *last) {
+            first.pop();
+            first.push(prefix);
+        }
     }
-}
-
-impl Ord for ByPrefix {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.0.prefix.cmp(&other.0.prefix)
-    }
+    first.into_sorted_vec()
 }
 
 fn route_report(rib: &Rib, route: &HeldRoute) -> RouteReport {
