@@ -7,9 +7,10 @@
 
 use std::process::Command;
 
-use super::{RoutingDaemon, program, run_shell};
+use super::{RoutingDaemon, locate, run_shell};
 use crate::error::{LabError, Result};
 use crate::namespace::Namespace;
+use crate::process::command_that_dies_with_us;
 
 const ZEBRA_SOCKET: &str = "zserv.api";
 /// Debian's `--enable-vty-group`.
@@ -26,7 +27,7 @@ pub(super) fn start(
     // vtysh wants a file of its own, else it reads the host's.
     daemon.write("vtysh.conf", "no service integrated-vtysh-config\n")?;
     for name in ["zebra", "bgpd"] {
-        let mut command = program(name, &FOLDERS);
+        let mut command = command_that_dies_with_us(&locate(name, &FOLDERS));
         command.args(["-u", "root", "-g", VTY_GROUP, "-P", "0", "--log", "stdout"]);
         command.arg("-f").arg(&path).arg("-z").arg(daemon.path(ZEBRA_SOCKET));
         command.arg("-i").arg(daemon.path(&format!("{name}.pid")));

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::error::{LabError, Result};
 use crate::namespace::Namespace;
-use crate::process::{Process, command_that_dies_with_us};
+use crate::process::Process;
 use crate::wait::wait_for;
 
 /// How long a daemon may take until it answers.
@@ -169,13 +169,12 @@ impl Drop for RoutingDaemon {
     }
 }
 
-/// A command for a program that is in `PATH` or in one of `folders`, and dies with us.
-fn program(name: &str, folders: &[&str]) -> Command {
-    let found = folders.iter().map(|folder| Path::new(folder).join(name)).find(|it| it.is_file());
-    match found.as_deref().and_then(Path::to_str) {
-        Some(path) => command_that_dies_with_us(path),
-        None => command_that_dies_with_us(name),
-    }
+/// The program in one of `folders`, else the name, for `PATH` to find.
+fn locate(name: &str, folders: &[&str]) -> String {
+    let paths = folders.iter().map(|folder| Path::new(folder).join(name));
+    let found =
+        paths.filter(|path| path.is_file()).find_map(|path| path.to_str().map(str::to_owned));
+    found.unwrap_or_else(|| name.to_owned())
 }
 
 /// Runs a daemon's shell to its end.
