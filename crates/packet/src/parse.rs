@@ -12,11 +12,11 @@
 //! * nothing: the metadata is complete and the route stage decides.
 //!
 //! The kernel is the reference: where RFC 1812 says more than Linux does, Linux is followed, since a
-//! packet must fare the same when the kernel takes over. So 240/4 and IPv4-mapped addresses are
-//! forwarded where a route says so. One difference remains: the kernel forwards to `::` along a
-//! default route, which RFC 4291 section 2.5.2 forbids; it is dropped here.
+//! packet must fare the same when the kernel takes over. So 0/8 (but for 0.0.0.0), 240/4 and
+//! IPv4-mapped addresses are forwarded where a route says so. One difference remains: the kernel
+//! forwards to `::` along a default route, which RFC 4291 section 2.5.2 forbids; it is dropped here.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv6Addr;
 
 use linecard_io::PacketMemory;
 use linecard_tables::hash::{FlowHash, FlowIpv4, FlowIpv6};
@@ -102,11 +102,12 @@ fn judge_ipv4(packet: &ipv4::Packet<'_>, group: bool) -> Verdict {
     if destination.is_broadcast() || (source.is_unspecified() && destination.is_unspecified()) {
         return Verdict::Punt(PuntReason::Local);
     }
-    // RFC 1812 5.3.7: network 0 and network 127, as source and as destination.
-    if on_network_0(source) {
+    // RFC 1812 5.3.7: "this host" and network 127, as source and as destination. The rest of
+    // network 0 the kernel takes for unicast since 5.3 (`ipv4_is_zeronet`).
+    if source.is_unspecified() {
         return Verdict::Drop(DropReason::MartianSource);
     }
-    if on_network_0(destination) || destination.is_loopback() {
+    if destination.is_unspecified() || destination.is_loopback() {
         return Verdict::Drop(DropReason::MartianDestination);
     }
     if source.is_loopback() {
@@ -121,10 +122,6 @@ fn judge_ipv4(packet: &ipv4::Packet<'_>, group: bool) -> Verdict {
         return Verdict::Punt(PuntReason::TtlExpired);
     }
     Verdict::Undecided
-}
-
-fn on_network_0(address: Ipv4Addr) -> bool {
-    address.octets()[0] == 0
 }
 
 fn parse_ipv6(bytes: &[u8], group: bool, metadata: &mut Metadata, hash: &FlowHash) -> Verdict {

@@ -229,6 +229,7 @@ fn updates() -> Vec<RouteUpdate> {
         ("20.9.0.0/16", gateway(6)),
         ("169.254.0.0/16", gateway(0)),
         ("240.0.0.0/4", gateway(0)),
+        ("0.0.0.0/8", gateway(0)),
         ("2001:db8:1::/64", connected(1)),
         ("2001:db8:1::1/128", NextHop::Special(Special::Local)),
         ("2001:db8:20::/48", gateway(2)),

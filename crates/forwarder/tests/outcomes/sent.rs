@@ -97,6 +97,11 @@ fn packets_go_on() {
             out4(ipv4("240.0.0.1", "241.0.0.1")),
         ),
         case(
+            "nor has network 0 but for its first address",
+            in4(ipv4("0.255.255.255", "0.0.0.1")),
+            out4(ipv4("0.255.255.255", "0.0.0.1")),
+        ),
+        case(
             "nor has IPv4 link-local",
             in4(ipv4("169.254.0.1", "169.254.1.1")),
             out4(ipv4("169.254.0.1", "169.254.1.1")),
