@@ -92,6 +92,8 @@ pub struct Neighbour {
     pub mac_address: Option<MacAddress>,
     /// Its state.
     pub state: NeighbourState,
+    /// Entered for good (NUD state PERMANENT or NOARP): the kernel neither resolves nor ages it.
+    pub permanent: bool,
 }
 
 /// Type of a route (`rtm_type`).

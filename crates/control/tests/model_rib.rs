@@ -331,6 +331,7 @@ fn fact() -> impl Strategy<Value = Fact> {
             address: IpAddr::from([10, 0, 0, last]),
             mac_address: Some(MacAddress::from([2, 0, 0, 0, 1, mac])),
             state: if usable { NeighbourState::Usable } else { NeighbourState::Unresolved },
+            permanent: false,
         })),
         1 => (1..=LINKS, 1_u8..5)
             .prop_map(|(ifindex, last)| Fact::RemoveNeighbour(ifindex, [10, 0, 0, last].into())),

@@ -90,6 +90,7 @@ fn facts_of_the_configuration_survive_a_resync() {
         address: gateway,
         mac_address: Some(MacAddress::from([2, 0, 0, 0, 0, 9])),
         state: NeighbourState::Usable,
+        permanent: false,
     }));
     let path = Path { ifindex, via: Some(gateway), weight: 1, dead: false };
     let route = Route::unicast("10.0.0.0/8".parse().unwrap(), vec![path]);

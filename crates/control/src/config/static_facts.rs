@@ -51,6 +51,7 @@ impl StaticFacts {
                 address: neighbour.address,
                 mac_address: Some(neighbour.mac_address),
                 state: NeighbourState::Usable,
+                permanent: true,
             }));
         }
         for route in &config.routes {

@@ -186,6 +186,7 @@ fn neighbour(message: &NeighbourMessage) -> Option<Neighbour> {
         address: address?,
         mac_address: mac,
         state: if usable { NeighbourState::Usable } else { NeighbourState::Unresolved },
+        permanent: matches!(message.header.state, Nud::Permanent | Nud::Noarp),
     })
 }
 
