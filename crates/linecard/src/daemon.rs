@@ -11,6 +11,7 @@
 
 mod claim;
 mod control_loop;
+mod neighbours;
 mod ports;
 mod source;
 mod workers;
@@ -42,6 +43,7 @@ use self::workers::Workers;
 /// with its remedy; or a thread that cannot go on.
 pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     let signals = signals()?;
+    prefer();
     let started = Instant::now();
     let plan = Plan::new(&config)?;
     let local = LocalAddresses::new().map_err(|error| ports::explain("create a BPF map", error))?;
@@ -99,6 +101,21 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         port.close();
     }
     outcome
+}
+
+/// Nice value of the daemon: about nine times the weight of an ordinary thread (sched(7)).
+const NICE: i32 = -10;
+
+/// Lets this thread, and those that it will start, run before ordinary ones.
+///
+/// A packet waits for the worker, a route for the control loop, and after a SIGKILL the kernel takes
+/// over as soon as the dying worker has run: on a machine that is busy otherwise each takes a time
+/// slice of somebody else's. Not a real-time policy, under which a flood could keep the routing
+/// daemon from running at all.
+fn prefer() {
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        tracing::warn!(%error, "runs at ordinary priority: needs CAP_SYS_NICE");
+    }
 }
 
 /// A socket that becomes readable on SIGINT or SIGTERM.

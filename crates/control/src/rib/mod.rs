@@ -30,9 +30,10 @@ use std::net::IpAddr;
 
 use hashbrown::HashMap;
 use ipnet::IpNet;
-use linecard_packet::{AdjacencyId, InterfaceId, PortId};
+use linecard_packet::{InterfaceId, PortId};
 use linecard_services::route::{Interface, RouteUpdate};
 
+pub use self::neighbours::HeldAdjacency;
 pub use self::routes::HeldRoute;
 use self::{
     links::{Links, Transition},
@@ -414,9 +415,17 @@ impl Rib {
         self.paths.groups()
     }
 
-    /// The link and the address of an adjacency. Cost: linear in the adjacencies.
-    #[must_use]
-    pub fn adjacency(&self, id: AdjacencyId) -> Option<(u32, IpAddr)> {
-        self.neighbours.adjacency(id)
+    /// All adjacencies, in no order.
+    pub fn adjacencies(&self) -> impl Iterator<Item = HeldAdjacency> + '_ {
+        self.neighbours.adjacencies()
+    }
+
+    /// Gateways (link and address) that a drain found unresolved since the last call, for
+    /// [`Mirror::refresh_neighbour`](crate::mirror::Mirror::refresh_neighbour).
+    ///
+    /// A punted packet does not make the kernel resolve them: among several paths the kernel may
+    /// choose another one for it.
+    pub fn drain_wanted(&mut self) -> Vec<(u32, IpAddr)> {
+        self.neighbours.drain_wanted()
     }
 }

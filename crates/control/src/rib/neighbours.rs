@@ -14,6 +14,23 @@ use linecard_wire::MacAddress;
 use super::{ids::Ids, links::Links, staged::Staged};
 use crate::facts::{Neighbour, NeighbourState};
 
+/// An adjacency as it is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldAdjacency {
+    /// Its number.
+    pub id: AdjacencyId,
+    /// The link on which the neighbour lives.
+    pub ifindex: u32,
+    /// The neighbour's address.
+    pub address: IpAddr,
+    /// Frames can be sent to it.
+    pub usable: bool,
+    /// The operator has entered it for good (NUD state PERMANENT).
+    pub permanent: bool,
+    /// A route names it as a gateway.
+    pub gateway: bool,
+}
+
 #[derive(Debug)]
 struct Entry {
     id: AdjacencyId,
@@ -30,6 +47,8 @@ pub(super) struct Neighbours {
     adjacencies: HashMap<(InterfaceId, IpAddr), Entry>,
     ids: Ids,
     dirty: Vec<(InterfaceId, u32, IpAddr)>,
+    /// Gateways that the kernel should resolve.
+    wanted: Vec<(u32, IpAddr)>,
 }
 
 impl Neighbours {
@@ -70,12 +89,24 @@ impl Neighbours {
         self.neighbours.values().map(|(neighbour, _)| neighbour)
     }
 
-    /// The link and the address of an adjacency. Cost: linear in the adjacencies.
-    pub(super) fn adjacency(&self, id: AdjacencyId) -> Option<(u32, IpAddr)> {
-        self.adjacencies
-            .iter()
-            .find(|(_, entry)| entry.id == id)
-            .map(|((_, address), entry)| (entry.ifindex, *address))
+    /// All adjacencies, in no order.
+    pub(super) fn adjacencies(&self) -> impl Iterator<Item = HeldAdjacency> + '_ {
+        self.adjacencies.iter().map(|(&(_, address), entry)| {
+            let neighbour = self.neighbours.get(&(entry.ifindex, address));
+            HeldAdjacency {
+                id: entry.id,
+                ifindex: entry.ifindex,
+                address,
+                usable: entry.told.is_some_and(|told| told.mac_address.is_some()),
+                permanent: neighbour.is_some_and(|(neighbour, _)| neighbour.permanent),
+                gateway: entry.references > 0,
+            }
+        })
+    }
+
+    /// Gateways that were found unresolved since the last call.
+    pub(super) fn drain_wanted(&mut self) -> Vec<(u32, IpAddr)> {
+        std::mem::take(&mut self.wanted)
     }
 
     /// Links became interfaces or ceased to be.
@@ -145,6 +176,9 @@ impl Neighbours {
                     }
                 }
                 continue;
+            }
+            if mac_address.is_none() && present {
+                self.wanted.push((ifindex, address));
             }
             let adjacency = Adjacency { interface, address, mac_address };
             let entry = self.entry(interface, ifindex, address);

@@ -9,12 +9,12 @@ use anyhow::Context;
 use linecard_control::mirror::Mirror;
 use linecard_control::rib::Rib;
 use linecard_io::LocalAddresses;
-use linecard_packet::AdjacencyId;
 use linecard_services::route::{RouteTables, RouteUpdate};
 use linecard_tables::publication::{Publish, Writer};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::{error, info, warn};
 
+use super::neighbours::NeighbourKeeper;
 use super::source::Shared;
 use super::workers::Workers;
 
@@ -24,8 +24,6 @@ const QUIET: Duration = Duration::from_millis(200);
 const BUSY: Duration = Duration::from_millis(1);
 /// Time between resyncs.
 const RESYNC_PAUSE: Duration = Duration::from_millis(200);
-/// How often neighbours that carry packets are kept fresh.
-const NEIGHBOUR_REFRESH: Duration = Duration::from_secs(5);
 
 /// What the loop works with.
 pub(super) struct ControlLoop<'a> {
@@ -55,8 +53,7 @@ impl ControlLoop<'_> {
     /// When the kernel cannot be listened to any more.
     pub(super) fn run(mut self, signals: &UnixStream) -> anyhow::Result<()> {
         let mut patience = BUSY;
-        let mut refresh_due = Instant::now() + NEIGHBOUR_REFRESH;
-        let mut packets_seen = Vec::new();
+        let mut neighbours = NeighbourKeeper::new(Instant::now());
         while !self.wait(signals, patience)? {
             // While the workers still hold the retired copy no more is read: the kernel's buffer
             // and, at its end, a resync bound what waits.
@@ -69,10 +66,7 @@ impl ControlLoop<'_> {
             };
             self.follow_addresses();
             self.report();
-            if Instant::now() >= refresh_due {
-                self.refresh_neighbours(&mut packets_seen);
-                refresh_due = Instant::now() + NEIGHBOUR_REFRESH;
-            }
+            neighbours.keep(Instant::now(), self.shared, &mut self.mirror);
         }
         Ok(())
     }
@@ -148,34 +142,5 @@ impl ControlLoop<'_> {
             error!(ended, "workers have ended; the kernel forwards their packets");
         }
         status.workers_ended = ended;
-    }
-
-    /// The kernel sees no packet to neighbours that Linecard serves, so it would take them for
-    /// unused, never probe them and forget them at last. Those that carried packets since the
-    /// last time are touched.
-    fn refresh_neighbours(&mut self, packets_seen: &mut Vec<u64>) {
-        let mut used = Vec::new();
-        {
-            let rib = self.shared.rib();
-            for number in 0.. {
-                let id = AdjacencyId(number);
-                if number as usize >= self.shared.adjacencies_max() {
-                    break;
-                }
-                let packets = self.shared.adjacency_packets(id);
-                if packets_seen.len() <= id.index() {
-                    packets_seen.push(0);
-                }
-                if packets != packets_seen[id.index()] {
-                    packets_seen[id.index()] = packets;
-                    used.extend(rib.adjacency(id));
-                }
-            }
-        }
-        for (ifindex, address) in used {
-            if let Err(error) = self.mirror.refresh_neighbour(ifindex, address) {
-                warn!(%address, %error, "a neighbour in use was not refreshed");
-            }
-        }
     }
 }

@@ -58,11 +58,6 @@ impl Shared {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adjacencies for which packets are counted.
-    pub(super) fn adjacencies_max(&self) -> usize {
-        self.workers.first().map_or(0, |worker| worker.route_stats.capacity())
-    }
-
     /// Packets that all workers gave this adjacency.
     pub(super) fn adjacency_packets(&self, id: AdjacencyId) -> u64 {
         self.workers.iter().map(|worker| worker.route_stats.packets(id)).sum()

@@ -24,9 +24,6 @@ use tracing::{error, info, warn};
 
 use super::ports::{KernelSide, Plan, ServedPort};
 
-/// Nice value of workers: about nine times the weight of an ordinary thread (sched(7)).
-const WORKER_NICE: i32 = -10;
-
 /// What others may read of a worker.
 #[derive(Clone)]
 pub(super) struct WorkerReaders {
@@ -109,7 +106,6 @@ impl Workers {
             if let Some(core) = core {
                 pin(number, core);
             }
-            prefer(number);
             let outcome = Worker::new(config).and_then(|mut worker| {
                 let _armed = switch.arm(number)?;
                 // The receiver is gone only when another worker has failed.
@@ -295,17 +291,5 @@ fn pin(number: usize, core: usize) {
     cores.set(core);
     if let Err(error) = sched_setaffinity(None, &cores) {
         warn!(worker = number, core, %error, "not pinned: is the core there? (nproc)");
-    }
-}
-
-/// Lets the worker's thread run before ordinary ones.
-///
-/// A packet waits for the worker, and after a SIGKILL the kernel takes over as soon as the dying
-/// thread has run: on a machine that is busy otherwise both take a time slice of somebody else's.
-/// Not a real-time policy, under which a flood could keep the routing daemon from running at all.
-fn prefer(number: usize) {
-    let thread = rustix::thread::gettid();
-    if let Err(error) = rustix::process::setpriority_process(Some(thread), WORKER_NICE) {
-        warn!(worker = number, %error, "runs at ordinary priority: needs CAP_SYS_NICE");
     }
 }

@@ -45,12 +45,6 @@ pub struct RouteStatsReader {
 }
 
 impl RouteStatsReader {
-    /// Adjacencies for which packets are counted: 0 to this − 1.
-    #[must_use]
-    pub fn capacity(&self) -> usize {
-        self.packets.len()
-    }
-
     /// Packets that were given this adjacency since the worker started.
     #[must_use]
     pub fn packets(&self, adjacency: AdjacencyId) -> u64 {
