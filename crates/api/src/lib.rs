@@ -18,5 +18,5 @@ mod socket;
 
 pub use client::{Client, ClientError};
 pub use routes::Source;
-pub use server::{Server, ServerConfig};
+pub use server::{Reserved, Server, ServerConfig};
 pub use socket::SocketError;

@@ -24,6 +24,13 @@ pub struct ServerConfig {
     pub group: Option<String>,
 }
 
+/// A socket that is made and not answered on yet. Dropping it removes it.
+#[derive(Debug)]
+pub struct Reserved {
+    bound: BoundSocket,
+    socket: PathBuf,
+}
+
 /// A server that runs. Dropping it stops it.
 #[derive(Debug)]
 pub struct Server {
@@ -41,8 +48,39 @@ impl Server {
     /// # Errors
     /// See [`SocketError`].
     pub fn start(config: &ServerConfig, source: Arc<dyn Source>) -> Result<Self, SocketError> {
-        let failed = |step, error| SocketError::System { path: config.socket.clone(), step, error };
-        let BoundSocket { listener, file } = bind_private(&config.socket, config.group.as_deref())?;
+        Self::reserve(config)?.serve(source)
+    }
+
+    /// Makes the socket; clients that connect wait until [`Reserved::serve`].
+    ///
+    /// # Errors
+    /// See [`SocketError`].
+    pub fn reserve(config: &ServerConfig) -> Result<Reserved, SocketError> {
+        let bound = bind_private(&config.socket, config.group.as_deref())?;
+        Ok(Reserved { bound, socket: config.socket.clone() })
+    }
+
+    /// The socket's path.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Takes no more requests, finishes those under way (for a second at the most) and removes
+    /// the socket.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Reserved {
+    /// Answers from a new thread.
+    ///
+    /// # Errors
+    /// [`SocketError::System`] when the thread cannot be had.
+    pub fn serve(self, source: Arc<dyn Source>) -> Result<Server, SocketError> {
+        let Self { bound: BoundSocket { listener, file }, socket } = self;
+        let failed = |step, error| SocketError::System { path: socket.clone(), step, error };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -57,20 +95,7 @@ impl Server {
             .name("linecard-api".to_owned())
             .spawn(serve)
             .map_err(|error| failed("start its thread", error))?;
-        let socket = config.socket.clone();
-        Ok(Self { stop: Some(stop), thread: Some(thread), file, socket })
-    }
-
-    /// The socket's path.
-    #[must_use]
-    pub fn socket(&self) -> &Path {
-        &self.socket
-    }
-
-    /// Takes no more requests, finishes those under way (for a second at the most) and removes
-    /// the socket.
-    pub fn stop(self) {
-        drop(self);
+        Ok(Server { stop: Some(stop), thread: Some(thread), file, socket })
     }
 }
 

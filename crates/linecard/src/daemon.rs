@@ -46,6 +46,11 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     prefer();
     let started = Instant::now();
     let plan = Plan::new(&config)?;
+    // Before a packet is taken: a start that fails has changed nothing.
+    let api = Server::reserve(&ServerConfig {
+        socket: config.api.socket.clone(),
+        group: config.api.group.clone(),
+    })?;
     let local = LocalAddresses::new().map_err(|error| ports::explain("create a BPF map", error))?;
     let switch = DeadManSwitch::new(plan.workers)
         .map_err(|error| ports::explain("map a BPF array", error))?;
@@ -77,10 +82,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         workers: workers.readers(),
         started,
     });
-    let server = Server::start(
-        &ServerConfig { socket: config.api.socket.clone(), group: config.api.group.clone() },
-        Arc::new(DaemonSource::new(Arc::clone(&shared))),
-    )?;
+    let server = api.serve(Arc::new(DaemonSource::new(Arc::clone(&shared))))?;
     info!(workers = plan.workers, socket = %server.socket().display(), "forwarding");
 
     let control = ControlLoop {
@@ -94,7 +96,6 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     let outcome = control.run(&signals);
 
     info!("stopping: the kernel takes over");
-    switch.stand_down();
     workers.stop();
     server.stop();
     for port in shared.ports().iter_mut() {

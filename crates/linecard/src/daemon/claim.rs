@@ -33,7 +33,7 @@ impl Claim {
             Ok(socket) => Ok(Self { _socket: socket }),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => bail!(
                 "port {name}: another linecard serves this interface: stop it first \
-                 (`ss -xlp src '@linecard-port-{index}'` names its process)"
+                 (`ss -xlp src '@linecard-port-{index}'` names the process that has claimed it)"
             ),
             Err(error) => {
                 Err(anyhow::Error::new(error).context(format!("port {name}: cannot claim it")))

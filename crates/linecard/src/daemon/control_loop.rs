@@ -22,8 +22,10 @@ use super::workers::Workers;
 const QUIET: Duration = Duration::from_millis(200);
 /// How long it waits before it tries again to publish.
 const BUSY: Duration = Duration::from_millis(1);
-/// Time between resyncs.
+/// Time between resyncs at the least …
 const RESYNC_PAUSE: Duration = Duration::from_millis(200);
+/// … and in proportion to what the last one took, which is a second for a million routes.
+const RESYNC_SHARE: u32 = 5;
 
 /// What the loop works with.
 pub(super) struct ControlLoop<'a> {
@@ -83,7 +85,7 @@ impl ControlLoop<'_> {
                 Err(error) => warn!(%error, "resync failed"),
             }
             // A storm of changes that each want one may not eat the control side.
-            self.resync_due = Instant::now() + RESYNC_PAUSE;
+            self.resync_due = Instant::now() + RESYNC_PAUSE.max(started.elapsed() * RESYNC_SHARE);
         }
         Ok(received.more)
     }

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use libc::{EBUSY, EINVAL, EOPNOTSUPP, ERANGE};
+use libc::{EACCES, EBUSY, EINVAL, ENOBUFS, ENOENT, ENOMEM, ENOSPC, EOPNOTSUPP, EPERM, ERANGE};
 use linecard_control::config::{Config, KernelDriver, KernelPort, PortKind, XdpMode};
 use linecard_io::{
     AttachMode, DeadManSwitch, Interface, LocalAddresses, Outcome, OutcomeTotals, PacketGate,
@@ -229,13 +229,13 @@ impl ServedPort {
         Ok(())
     }
 
-    /// Detaches the classifier and leaves the interface as it was found.
+    /// Detaches the classifier and leaves the interface as it was found; once.
     pub(super) fn close(&mut self) {
         match &mut self.side {
             KernelSide::Xdp(port, _) => port.detach(),
             KernelSide::Packet(gate) => gate.detach(),
         }
-        if self.restore_vlan_stripping
+        if std::mem::take(&mut self.restore_vlan_stripping)
             && let Err(error) = self.interface.strip_vlan_tags()
         {
             warn!(port = self.interface.name, %error, "VLAN tag stripping stays off");
@@ -243,16 +243,30 @@ impl ServedPort {
     }
 }
 
+impl Drop for ServedPort {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
 /// An error of the kernel's with what it means and what to do.
 pub(super) fn explain(what: &str, error: io::Error) -> anyhow::Error {
-    let remedy = match error.kind() {
-        io::ErrorKind::PermissionDenied => {
-            "run as root, or with CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF \
+    let remedy = match error.raw_os_error() {
+        Some(EPERM | EACCES) => {
+            "run as root, or with CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_IPC_LOCK \
              (setcap, or AmbientCapabilities= in a systemd unit)"
         }
-        io::ErrorKind::OutOfMemory => "raise the limit on locked memory (ulimit -l)",
-        io::ErrorKind::NotFound => "is the module loaded? (modprobe tun)",
-        _ => "see `uname -r`: Linux 6.6 or newer is needed",
+        Some(ENOBUFS | ENOMEM) => {
+            "raise the limit on locked memory (`ulimit -l`, LimitMEMLOCK= in a systemd unit), \
+             or add CAP_IPC_LOCK"
+        }
+        Some(ENOSPC) => {
+            "the peer has more transmit queues than this interface has receive queues: see \
+             `ethtool -l`"
+        }
+        Some(ENOENT) => "is the module loaded? (`modprobe tun`)",
+        Some(EBUSY) => "another program has it: see `ip -details link` and `ss --xdp`",
+        _ => "Linux 6.6 or newer is needed: see `uname -r`",
     };
     anyhow::Error::new(error).context(format!("cannot {what}: {remedy}"))
 }

@@ -85,6 +85,19 @@ impl DaemonSource {
     }
 }
 
+impl DaemonSource {
+    /// A sentence for each port whose interface was removed.
+    fn gone(&self) -> Vec<String> {
+        let ports = self.shared.ports();
+        let rib = self.shared.rib();
+        let gone = ports.iter().filter(|port| rib.link(port.interface.index).is_none());
+        gone.map(|port| {
+            format!("port {} is gone: restart Linecard when it is back", port.interface.name)
+        })
+        .collect()
+    }
+}
+
 impl Source for DaemonSource {
     fn ports(&self) -> PortsReport {
         let ports = self.shared.ports();
@@ -139,8 +152,8 @@ impl Source for DaemonSource {
     }
 
     fn health(&self) -> HealthReport {
+        let mut troubles = self.gone();
         let status = self.shared.status();
-        let mut troubles = Vec::new();
         if status.workers_ended > 0 {
             troubles.push(format!(
                 "{} workers have ended; the kernel forwards their packets: see the log",

@@ -37,6 +37,7 @@ pub(super) struct Workers {
     readers: Vec<WorkerReaders>,
     stop: Arc<AtomicBool>,
     wake: Arc<OwnedFd>,
+    switch: Arc<DeadManSwitch>,
 }
 
 impl Workers {
@@ -52,24 +53,27 @@ impl Workers {
         tables: &Writer<RouteTables, RouteUpdate>,
         switch: &Arc<DeadManSwitch>,
     ) -> anyhow::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let mut workers =
-            Self { threads: Vec::new(), readers: Vec::new(), stop, wake: Arc::new(wake) };
-        let (armed, is_armed) = mpsc::channel();
+        let mut workers = Self {
+            threads: Vec::new(),
+            readers: Vec::new(),
+            stop: Arc::new(AtomicBool::new(false)),
+            wake: Arc::new(wake),
+            switch: Arc::clone(switch),
+        };
+        // All queues are open before the first worker is armed: from then on packets are taken.
+        let mut configs = Vec::with_capacity(plan.workers);
         // Not known to senders, and the same on all workers, so that a flow has one path.
         let flow_hash_seed = RandomState::new().hash_one(std::process::id());
-        let port_numbers = ports.len();
-        let cores = cores(config, plan.workers);
         for number in 0..plan.workers {
             let (memory, queues) = open_queues(config, plan.workers, number, ports)?;
-            let counters = WorkerCounters::new(port_numbers);
+            let counters = WorkerCounters::new(ports.len());
             let route_stats = RouteStats::new(config.tables.adjacencies_max);
             workers.readers.push(WorkerReaders {
                 counters: counters.reader(),
                 route_stats: route_stats.reader(),
             });
-            let worker = WorkerConfig {
+            configs.push(WorkerConfig {
                 ports: queues,
                 memory,
                 tables: tables.subscription(),
@@ -79,14 +83,16 @@ impl Workers {
                 punt_limit: punt_limit(config, plan.workers),
                 flow_hash_seed,
                 idle: IdlePolicy::default(),
-            };
-            let core = cores.get(number).copied();
-            workers.spawn(number, core, worker, Arc::clone(switch), armed.clone())?;
+            });
+        }
+        let (armed, is_armed) = mpsc::channel();
+        let cores = cores(config, plan.workers);
+        for (number, worker) in configs.into_iter().enumerate() {
+            workers.spawn(number, cores.get(number).copied(), worker, armed.clone())?;
         }
         drop(armed);
         for _ in 0..plan.workers {
             if is_armed.recv().is_err() {
-                workers.stop();
                 bail!("a worker did not start: see the log above");
             }
         }
@@ -98,10 +104,10 @@ impl Workers {
         number: usize,
         core: Option<usize>,
         config: WorkerConfig,
-        switch: Arc<DeadManSwitch>,
         armed: mpsc::Sender<()>,
     ) -> anyhow::Result<()> {
         let (stop, wake) = (Arc::clone(&self.stop), Arc::clone(&self.wake));
+        let switch = Arc::clone(&self.switch);
         let body = move || {
             if let Some(core) = core {
                 pin(number, core);
@@ -135,8 +141,9 @@ impl Workers {
         self.threads.iter().filter(|thread| thread.is_finished()).count()
     }
 
-    /// Tells all workers to drain and end, and waits for them.
+    /// Gives all packets to the kernel, tells the workers to drain and end, and waits for them.
     pub(super) fn stop(&mut self) {
+        self.switch.stand_down();
         self.stop.store(true, Ordering::Release);
         if let Err(error) = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes()) {
             warn!(%error, "workers will notice the stop a little later");
@@ -146,6 +153,12 @@ impl Workers {
                 error!("a worker had panicked: see the log above");
             }
         }
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
@@ -264,8 +277,8 @@ fn frames_needed(config: &Config, workers: usize, number: usize, ports: &[Served
         .iter()
         .map(|port| {
             let queues = (number as u32..port.queues).step_by(workers).len() as u32;
-            // A full fill ring and a full transmit ring.
-            2 * queues * port.options.ring_entries
+            // Full fill, receive and transmit rings.
+            3 * queues * port.options.ring_entries
         })
         .sum();
     config.memory.frames_per_worker.max(rings + 2 * BATCH_PACKETS_MAX as u32)
