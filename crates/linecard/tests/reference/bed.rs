@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use linecard_lab::{
-    CapturedFrame, Direction, FrameSocket, Namespace, NextHop, Route, VethOptions, create_veth,
+    CapturedFrame, Direction, FrameSocket, Namespace, Route, VethOptions, create_veth,
 };
 use linecard_wire::MacAddress;
 
@@ -172,8 +172,6 @@ impl Bed {
         ] {
             router.add_route(&make(prefix.parse().expect("a prefix"))).expect("a route");
         }
-        let route = Route::unicast("20.4.0.0/16".parse().expect("a prefix"), NextHop::on("lo"));
-        router.add_route(&route).expect("a route");
         let sockets = Side::ALL.map(|side| {
             FrameSocket::open(&hosts, side.host_interface()).expect("root opens packet sockets")
         });
