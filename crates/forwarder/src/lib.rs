@@ -3,10 +3,10 @@
 //!
 //! | module | |
 //! |---|---|
-//! | [`worker`] | one round over all ports; the order of the services is the order of the code |
-//! | [`egress`] | where each packet of a batch ends: sent, punted, dropped |
-//! | [`punt`] | what goes to the kernel, and how fast |
-//! | [`idle`] | the loop around the rounds: busy while there is work, asleep while there is none |
+//! | `worker` | one round over all ports; the order of the services is the order of the code |
+//! | `egress` | where each packet of a batch ends: sent, punted, dropped |
+//! | `punt` | what goes to the kernel, and how fast |
+//! | `idle` | the loop around the rounds: busy while there is work, asleep while there is none |
 //!
 //! A worker takes no lock and shares nothing that it writes; time is an argument of a round.
 

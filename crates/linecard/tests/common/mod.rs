@@ -28,6 +28,7 @@ use tempfile::TempDir;
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A test for each way to serve ports, out of functions that take a [`PortMode`].
+#[allow(unused_macros, reason = "each test binary uses a part of this module")]
 macro_rules! for_each_port_mode {
     ($($function:ident),+ $(,)?) => {
         mod native {
