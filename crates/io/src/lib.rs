@@ -16,6 +16,7 @@ pub mod packet_port;
 pub mod pcap_port;
 pub mod port;
 pub mod punt_device;
+pub mod punt_mark;
 pub mod socket_option;
 pub mod xdp;
 
@@ -29,4 +30,5 @@ pub use packet_port::{PacketPort, PacketPortError, PacketPortOptions};
 pub use pcap_port::{CaptureError, PcapPort};
 pub use port::{KernelCounters, PortQueue};
 pub use punt_device::{PuntDevice, PuntQueue};
+pub use punt_mark::punt_mark;
 pub use xdp::{AttachMode, DeadManSwitch, XdpPort, XdpQueue};

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use crate::bpf::{PUNT_PORTS_MAX, Redirector};
 use crate::interface::{self, Interface};
+use crate::punt_mark;
 
 /// `TUNSETIFF` of linux/if_tun.h.
 const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
@@ -34,6 +35,7 @@ pub struct PuntDevice {
 #[derive(Debug)]
 pub struct PuntQueue {
     file: File,
+    mark: [u8; 6],
 }
 
 impl PuntDevice {
@@ -81,7 +83,7 @@ impl PuntDevice {
     /// # Errors
     /// The kernel's, when descriptors run out.
     pub fn queue(&self) -> io::Result<PuntQueue> {
-        Ok(PuntQueue { file: self.file.try_clone()? })
+        Ok(PuntQueue { file: self.file.try_clone()?, mark: punt_mark() })
     }
 }
 
@@ -89,17 +91,17 @@ impl PuntQueue {
     /// Hands a frame to the kernel as if received on port number `port`; false when the kernel did
     /// not take it. One system call a packet: the caller limits the rate.
     ///
-    /// The frame's source address becomes its destination, the port's own: so the classifier knows
-    /// it again and lets it pass. The kernel does not look at it.
+    /// The frame's source address becomes the mark ([`punt_mark`]), so that the classifier knows it
+    /// again and lets it pass. The kernel does not look at it.
     pub fn punt(&mut self, port: u16, frame: &[u8]) -> bool {
         if frame.len() < MAC_ADDRESSES_BYTES || port >= PUNT_PORTS_MAX {
             return false;
         }
         let (addresses, rest) = frame.split_at(MAC_ADDRESSES_BYTES);
-        let own = &addresses[..MAC_ADDRESSES_BYTES / 2];
+        let destination = &addresses[..MAC_ADDRESSES_BYTES / 2];
         let [high, low] = (port + 1).to_be_bytes();
         let tag = [0x81, 0x00, high, low];
-        let parts = [own, own, &tag, rest].map(|part| libc::iovec {
+        let parts = [destination, &self.mark, &tag, rest].map(|part| libc::iovec {
             iov_base: part.as_ptr().cast_mut().cast(),
             iov_len: part.len(),
         });

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use linecard_io::xdp::DeadManSwitch;
-use linecard_io::{LocalAddresses, Outcome, PacketGate, XdpPort};
+use linecard_io::{AttachMode, LocalAddresses, Outcome, PacketGate, XdpPort, punt_mark};
 use linecard_wire::MacAddress;
 use linecard_wire::builder::{Arp, Extension, Ipv4, Ipv6, PacketBuilder, Udp};
 use linecard_wire::ethernet::EtherType;
@@ -130,8 +130,10 @@ fn each_kind_of_frame_goes_where_it_belongs() {
     let (port, _local, switch) = port();
     let _armed = switch.arm(0).expect("arm");
     for (description, frame, expected) in fixtures() {
-        let outcome = port.classify(&frame).expect("the kernel runs the classifier");
-        assert_eq!(outcome, expected, "{description}");
+        for mode in [AttachMode::Native, AttachMode::Generic] {
+            let outcome = port.classify(mode, &frame).expect("the kernel runs the classifier");
+            assert_eq!(outcome, expected, "{description}, {mode:?}");
+        }
     }
 }
 
@@ -139,14 +141,15 @@ fn each_kind_of_frame_goes_where_it_belongs() {
 fn every_frame_is_the_kernel_s_while_no_worker_is_alive() {
     let (port, _local, switch) = port();
     for (description, frame, _) in fixtures() {
-        let outcome = port.classify(&frame).expect("the kernel runs the classifier");
+        let outcome =
+            port.classify(AttachMode::Native, &frame).expect("the kernel runs the classifier");
         assert_eq!(outcome, Outcome::Standby, "{description}");
     }
     let armed = switch.arm(0).expect("arm");
     let (_, transit, expected) = fixtures().swap_remove(0);
-    assert_eq!(port.classify(&transit).expect("run"), expected);
+    assert_eq!(port.classify(AttachMode::Native, &transit).expect("run"), expected);
     drop(armed);
-    assert_eq!(port.classify(&transit).expect("run"), Outcome::Standby);
+    assert_eq!(port.classify(AttachMode::Native, &transit).expect("run"), Outcome::Standby);
 }
 
 #[test]
@@ -155,19 +158,35 @@ fn an_address_that_is_removed_is_transit_again() {
     let _armed = switch.arm(0).expect("arm");
     let frame = udp(to_port().ipv4(ipv4("192.0.2.1")));
     let own: IpAddr = [192, 0, 2, 1].into();
-    assert_eq!(port.classify(&frame).expect("run"), Outcome::Local);
+    assert_eq!(port.classify(AttachMode::Native, &frame).expect("run"), Outcome::Local);
     assert!(local.remove(own).expect("remove"), "it was there");
-    assert_eq!(port.classify(&frame).expect("run"), Outcome::Taken);
+    assert_eq!(port.classify(AttachMode::Native, &frame).expect("run"), Outcome::Taken);
     assert!(!local.remove(own).expect("remove"), "it is gone");
 }
 
 #[test]
-fn a_punted_frame_passes_uncounted() {
+fn a_punted_frame_passes_where_it_comes_by_and_nobody_else_s_does() {
     let (port, _local, switch) = port();
     let _armed = switch.arm(0).expect("arm");
-    let punted = udp(PacketBuilder::new().ethernet(PORT, PORT).ipv4(ipv4("198.51.100.1")));
-    let error = port.classify(&punted).expect_err("no outcome is counted");
-    assert!(error.to_string().contains("no outcome"), "{error}");
+    let from = |source| udp(PacketBuilder::new().ethernet(PORT, source).ipv4(ipv4("198.51.100.1")));
+    let mark = MacAddress::new(punt_mark());
+    let near_miss = |octet: usize| {
+        let mut address = punt_mark();
+        address[octet] ^= 1;
+        MacAddress::new(address)
+    };
+    let generic = |source| port.classify(AttachMode::Generic, &from(source)).expect("run");
+    assert_eq!(generic(mark), Outcome::Punted);
+    // The router's own address was the mark once: a neighbour knows it.
+    assert_eq!(generic(PORT), Outcome::Taken);
+    for octet in 0..6 {
+        assert_eq!(generic(near_miss(octet)), Outcome::Taken, "octet {octet}");
+    }
+    // Punted frames enter behind the driver, so from the wire the mark means nothing.
+    for source in [mark, PORT] {
+        let outcome = port.classify(AttachMode::Native, &from(source)).expect("run");
+        assert_eq!(outcome, Outcome::Taken);
+    }
 }
 
 #[test]

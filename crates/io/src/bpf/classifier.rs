@@ -11,9 +11,8 @@
 //! socket's filter takes what the tcx program on the port's ingress then drops.
 //!
 //! A frame that was punted comes by again where the hook lies behind the port's ingress (generic
-//! mode, AF_PACKET). It is known by its source address, which is the port's own: no station sends
-//! such frames to us, and the kernel does not look at a source address when it routes. (A mark on
-//! the socket buffer was tried first: XDP cannot see it.)
+//! mode, AF_PACKET), and passes. It is known by its source address, which only this process knows
+//! ([`crate::punt_mark()`]). In native mode it does not come by, and nothing is known by its source.
 //!
 //! Cost, XDP: about 60 instructions and four map look-ups that the verifier inlines or that are
 //! one hash.
@@ -24,6 +23,8 @@ use std::os::fd::BorrowedFd;
 use super::assembler::{Alu, Assembler, If, Label, Register::*, Width};
 use super::map::Maps;
 use super::program::Program;
+use crate::AttachMode;
+use crate::punt_mark;
 
 /// What the classifier did with a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,11 +50,13 @@ pub enum Outcome {
     Local,
     /// Passed: larger than a frame of packet memory.
     Oversized,
+    /// Passed: punted by Linecard, and counted before, when it came from the wire.
+    Punted,
 }
 
 impl Outcome {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Taken,
         Self::Standby,
         Self::OtherHost,
@@ -64,6 +67,7 @@ impl Outcome {
         Self::Ipv6HopByHop,
         Self::Local,
         Self::Oversized,
+        Self::Punted,
     ];
 
     /// The label that the CLI and the metrics show.
@@ -80,6 +84,7 @@ impl Outcome {
             Self::Ipv6HopByHop => "ipv6_hop_by_hop",
             Self::Local => "local",
             Self::Oversized => "oversized",
+            Self::Punted => "punted",
         }
     }
 }
@@ -97,11 +102,22 @@ pub struct OutcomeTotals {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hook {
     /// In the driver or the generic XDP hook; redirects what it takes to the XSKMAP.
-    Xdp,
+    Xdp(AttachMode),
     /// On the port's ingress, behind the packet socket; drops what the socket took.
     Tcx,
     /// The packet socket's filter; accepts what it takes.
     SocketFilter,
+}
+
+impl Hook {
+    fn is_xdp(self) -> bool {
+        matches!(self, Self::Xdp(_))
+    }
+
+    /// True where frames that the punt device hands to the port's ingress come by.
+    fn sees_punted(self) -> bool {
+        self != Self::Xdp(AttachMode::Native)
+    }
 }
 
 /// The thread id in a futex word (`FUTEX_TID_MASK`, linux/futex.h): 0 when its owner has died.
@@ -173,7 +189,7 @@ impl Generator<'_> {
     }
 
     fn is_xdp(&self) -> bool {
-        self.from.hook == Hook::Xdp
+        self.from.hook.is_xdp()
     }
 
     /// `R0 = &map[R_key]`, the key being four bytes at `KEY_ON_STACK`; 0 when there is none.
@@ -258,7 +274,11 @@ impl Generator<'_> {
             self.asm.load(width, R2, R7, at);
             self.asm.jump_if(R1, If::NotEqual, R2, not_ours);
         }
-        self.punted(ours);
+        if self.from.hook.sees_punted() {
+            self.punted(ours);
+        } else {
+            self.asm.jump(ours);
+        }
         self.asm.place(not_ours);
         self.asm.load(Width::U8, R1, R7, 0);
         self.asm.alu_immediate(Alu::And, R1, 1);
@@ -268,16 +288,15 @@ impl Generator<'_> {
         self.ether_type();
     }
 
-    /// Goes to `fresh` unless the frame comes from the port's own address, which is at R0: those
-    /// were punted and pass, uncounted, for they were counted when they came.
+    /// Goes to `fresh` unless the frame carries the mark of punted ones.
     fn punted(&mut self, fresh: Label) {
         // The source address is not aligned to four bytes, which the stack has to be read by.
-        for at in [0, 2, 4] {
-            self.asm.load(Width::U16, R1, R0, at);
-            self.asm.load(Width::U16, R2, R7, 6 + at);
-            self.asm.jump_if(R1, If::NotEqual, R2, fresh);
+        for (at, mark) in (6..).step_by(2).zip(punt_mark().chunks_exact(2)) {
+            self.asm.load(Width::U16, R1, R7, at);
+            let mark = i32::from(u16::from_ne_bytes([mark[0], mark[1]]));
+            self.asm.jump_if_immediate(R1, If::NotEqual, mark, fresh);
         }
-        self.pass();
+        self.asm.jump(self.outcomes[Outcome::Punted as usize]);
     }
 
     fn ether_type(&mut self) {
@@ -358,7 +377,9 @@ impl Generator<'_> {
     /// Counts the outcome, then takes or passes.
     fn epilogue(&mut self) {
         let count = self.asm.label();
-        for outcome in Outcome::ALL {
+        // The verifier refuses code that nothing jumps to.
+        let dead = |outcome| outcome == Outcome::Punted && !self.from.hook.sees_punted();
+        for outcome in Outcome::ALL.into_iter().filter(|&outcome| !dead(outcome)) {
             self.asm.place(self.outcomes[outcome as usize]);
             self.asm.alu_immediate(Alu::Move, R9, outcome as i32);
             self.asm.jump(count);
@@ -402,14 +423,14 @@ impl Generator<'_> {
 
     fn take(&mut self) {
         match (self.from.hook, self.from.sockets) {
-            (Hook::Xdp, Some(sockets)) => {
+            (Hook::Xdp(_), Some(sockets)) => {
                 self.asm.load_map(R1, sockets);
                 self.asm.load(Width::U32, R2, R6, XDP_RX_QUEUE_INDEX);
                 // The low bits of the flags are what to return when the queue has no socket.
                 self.asm.alu_immediate(Alu::Move, R3, XDP_PASS);
                 self.asm.call(REDIRECT_MAP);
             }
-            (Hook::Xdp, None) => self.asm.alu_immediate(Alu::Move, R0, XDP_PASS),
+            (Hook::Xdp(_), None) => self.asm.alu_immediate(Alu::Move, R0, XDP_PASS),
             (Hook::Tcx, _) => self.asm.alu_immediate(Alu::Move, R0, TCX_DROP),
             (Hook::SocketFilter, _) => self.asm.alu_immediate(Alu::Move, R0, -1),
         }
@@ -418,7 +439,7 @@ impl Generator<'_> {
 
     fn pass(&mut self) {
         let value = match self.from.hook {
-            Hook::Xdp => XDP_PASS,
+            Hook::Xdp(_) => XDP_PASS,
             Hook::Tcx => TCX_NEXT,
             Hook::SocketFilter => 0,
         };

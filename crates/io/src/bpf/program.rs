@@ -31,7 +31,7 @@ pub struct Link {
 impl Program {
     pub(super) fn load(hook: Hook, instructions: &[u64]) -> io::Result<Self> {
         let (name, program_type, attach_type, flags) = match hook {
-            Hook::Xdp => ("lc_classify_xdp", PROGRAM_XDP, ATTACH_XDP, XDP_HAS_FRAGS),
+            Hook::Xdp(_) => ("lc_classify_xdp", PROGRAM_XDP, ATTACH_XDP, XDP_HAS_FRAGS),
             Hook::Tcx => ("lc_classify_tcx", PROGRAM_SCHED_CLS, ATTACH_TCX_INGRESS, 0),
             Hook::SocketFilter => ("lc_classify_sk", PROGRAM_SOCKET_FILTER, 0, 0),
         };

@@ -36,7 +36,8 @@ impl AttachMode {
 #[derive(Debug)]
 pub struct XdpPort {
     link: Option<Link>,
-    program: Program,
+    native: Program,
+    generic: Program,
     sockets: SocketMap,
     maps: Maps,
     interface_index: u32,
@@ -44,8 +45,8 @@ pub struct XdpPort {
 }
 
 impl XdpPort {
-    /// Loads the classifier of the interface with this index and MAC address; nothing is attached
-    /// yet. Frames larger than `packet_bytes_max` stay the kernel's.
+    /// Loads the classifier of the interface with this index and MAC address, for either mode;
+    /// nothing is attached yet. Frames larger than `packet_bytes_max` stay the kernel's.
     ///
     /// # Errors
     /// The kernel's: `EPERM` without `CAP_BPF` and `CAP_NET_ADMIN`.
@@ -60,16 +61,19 @@ impl XdpPort {
         let maps = Maps::new(local.clone(), switch.map())?;
         maps.set_mac_address(mac_address)?;
         let sockets = SocketMap::new(queues)?;
-        let program = Classifier {
-            hook: Hook::Xdp,
-            maps: &maps,
-            sockets: Some(sockets.fd()),
-            workers: switch.workers() as u32,
-            packet_bytes_max: packet_bytes_max as u32,
-        }
-        .load()?;
+        let load = |mode| {
+            Classifier {
+                hook: Hook::Xdp(mode),
+                maps: &maps,
+                sockets: Some(sockets.fd()),
+                workers: switch.workers() as u32,
+                packet_bytes_max: packet_bytes_max as u32,
+            }
+            .load()
+        };
+        let (native, generic) = (load(AttachMode::Native)?, load(AttachMode::Generic)?);
         let cpus = possible_cpus()?;
-        Ok(Self { link: None, program, sockets, maps, interface_index, cpus })
+        Ok(Self { link: None, native, generic, sockets, maps, interface_index, cpus })
     }
 
     /// Steers receive queue `queue` of the NIC into this socket.
@@ -90,7 +94,7 @@ impl XdpPort {
             AttachMode::Native => FLAGS_NATIVE,
             AttachMode::Generic => FLAGS_GENERIC,
         };
-        self.link = Some(self.program.attach(self.interface_index, flags)?);
+        self.link = Some(self.program(mode).attach(self.interface_index, flags)?);
         Ok(())
     }
 
@@ -115,14 +119,21 @@ impl XdpPort {
         self.maps.outcome_totals(self.cpus)
     }
 
-    /// Asks the classifier what it would do with `frame`, without sending it anywhere
+    fn program(&self, mode: AttachMode) -> &Program {
+        match mode {
+            AttachMode::Native => &self.native,
+            AttachMode::Generic => &self.generic,
+        }
+    }
+
+    /// Asks the classifier for `mode` what it would do with `frame`, without sending it anywhere
     /// (`BPF_PROG_TEST_RUN`); for tests.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn classify(&self, frame: &[u8]) -> io::Result<Outcome> {
+    pub fn classify(&self, mode: AttachMode, frame: &[u8]) -> io::Result<Outcome> {
         let before = self.outcomes()?;
-        self.program.test_run(frame)?;
+        self.program(mode).test_run(frame)?;
         let after = self.outcomes()?;
         Outcome::ALL
             .into_iter()
