@@ -140,6 +140,9 @@ fn packet(destination: IpAddr, source_port: u16) -> Vec<u8> {
 
 /// What the twin allows for a packet that parse left to the route stage.
 fn allowed(twin: &RouteTwin, destination: IpAddr, length: u32) -> Vec<Verdict> {
+    if twin.left_to_kernel(destination) {
+        return vec![Verdict::Punt(PuntReason::NotServed)];
+    }
     let candidates = twin.candidates(destination).into_iter();
     let mut allowed: Vec<_> =
         candidates.map(|next_hop| twin.verdict(next_hop, destination, length)).collect();

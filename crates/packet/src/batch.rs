@@ -69,11 +69,17 @@ pub struct Metadata {
     pub layer3_length: u16,
     /// Hash of the flow: 5-tuple, for fragments 3-tuple; with the flow label for IPv6.
     pub flow_hash: u32,
+    /// With the verdict punt `neighbour_unresolved`: the adjacency that is not resolved, or
+    /// [`Metadata::NO_ADJACENCY`] when it is the destination's own, which has none yet. Set by the
+    /// route stage.
+    pub unresolved: AdjacencyId,
 }
 
 impl Metadata {
     /// The value of [`Metadata::vlan_tci`] where there is no tag.
     pub const NO_TAG: u16 = 0xffff;
+    /// The value of [`Metadata::unresolved`] where there is none.
+    pub const NO_ADJACENCY: AdjacencyId = AdjacencyId(u32::MAX);
 
     /// Metadata of a packet of which only the port is known.
     #[must_use]
@@ -89,6 +95,7 @@ impl Metadata {
             layer4_offset: 0,
             layer3_length: 0,
             flow_hash: 0,
+            unresolved: Self::NO_ADJACENCY,
         }
     }
 

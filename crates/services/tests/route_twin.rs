@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use linecard_io::{MemoryConfig, PacketMemory};
-use linecard_packet::{AdjacencyId, Batch, InterfaceId, PortId, Verdict, parse};
+use linecard_packet::{AdjacencyId, Batch, InterfaceId, PortId, PuntReason, Verdict, parse};
 use linecard_services::route::twin::RouteTwin;
 use linecard_services::route::{
     Adjacency, Interface, Member, NextHop, NextHopGroupId, NextHopId, RouteCapacities,
@@ -20,8 +20,8 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 /// Small enough for updates to run into them.
 const CAPACITIES: RouteCapacities = RouteCapacities {
-    routes_ipv4_max: 10,
-    routes_ipv6_max: 6,
+    routes_ipv4_max: 6,
+    routes_ipv6_max: 3,
     groups_max: 7,
     next_hops_max: 9,
     adjacencies_max: 9,
@@ -215,6 +215,7 @@ fn the_stage_decides_as_its_twin() {
         1..8,
     );
     let forwarded = std::cell::Cell::new(0);
+    let left_to_kernel = std::cell::Cell::new(0);
     let outcome = runner.run(&steps, |steps| {
         let mut path = Path::new();
         let mut tables = RouteTables::new(&CAPACITIES);
@@ -233,6 +234,11 @@ fn the_stage_decides_as_its_twin() {
             let verdicts = path.decide(&tables, &frames);
             for ((verdict, frame), (destination, ..)) in verdicts.iter().zip(&frames).zip(&packets)
             {
+                if twin.left_to_kernel(*destination) {
+                    prop_assert_eq!(*verdict, Verdict::Punt(PuntReason::NotServed));
+                    left_to_kernel.set(left_to_kernel.get() + 1);
+                    continue;
+                }
                 let length = frame.len() as u32 - 14;
                 let mut possible: Vec<_> = twin
                     .candidates(*destination)
@@ -240,7 +246,7 @@ fn the_stage_decides_as_its_twin() {
                     .map(|next_hop| twin.verdict(next_hop, *destination, length))
                     .collect();
                 if possible.is_empty() {
-                    possible.push(Verdict::Punt(linecard_packet::PuntReason::NoRoute));
+                    possible.push(Verdict::Punt(PuntReason::NoRoute));
                 }
                 prop_assert!(
                     possible.contains(verdict),
@@ -258,6 +264,8 @@ fn the_stage_decides_as_its_twin() {
     });
     outcome.unwrap_or_else(|failure| panic!("{failure}"));
     assert!(forwarded.get() > 5_000, "only {} packets were forwarded", forwarded.get());
+    let left = left_to_kernel.get();
+    assert!(left > 1_000, "only {left} packets met a route that did not fit");
 }
 
 /// The limit is on next hops: one that is listed twice counts once, and the reserved one never.
@@ -320,4 +328,69 @@ fn flows_spread_by_weight_and_stay_where_they_are() {
             assert_eq!(path.decide(&tables, std::slice::from_ref(flow)), [*verdict]);
         }
     }
+}
+
+/// A table that is full does not send packets the way of a shorter prefix.
+#[test]
+fn a_route_that_does_not_fit_is_the_kernels_until_there_is_room() {
+    let capacities = RouteCapacities { routes_ipv4_max: 2, ..CAPACITIES };
+    let mut tables = RouteTables::new(&capacities);
+    for update in base().into_iter().filter(|it| !matches!(it, RouteUpdate::SetRoute(..))) {
+        tables.absorb(&update);
+    }
+    let single = |id: u32| {
+        let member = Member { next_hop: NextHopId(4 + id), weight: 1 };
+        RouteUpdate::SetGroup(NextHopGroupId(id), vec![member])
+    };
+    let net = |text: &str| text.parse::<IpNet>().expect("a prefix");
+    let routes = [("0.0.0.0/0", 1), ("30.0.0.0/8", 2), ("20.0.0.0/8", 3)];
+    for (prefix, group) in routes {
+        tables.absorb(&single(group));
+        tables.absorb(&RouteUpdate::SetRoute(net(prefix), NextHopGroupId(group)));
+    }
+    assert_eq!((tables.refused_updates(), tables.routes()), (1, (2, 0)));
+
+    let mut path = Path::new();
+    let mut verdict = |tables: &RouteTables, destination: [u8; 4]| {
+        path.decide(tables, &[bytes(IpAddr::from(destination), 1, 10)])[0]
+    };
+    let forward = |group: u16| Verdict::Forward {
+        port: PortId(1 + group % 4),
+        adjacency: AdjacencyId(4 + u32::from(group)),
+    };
+    let not_served = Verdict::Punt(PuntReason::NotServed);
+    assert_eq!(verdict(&tables, [20, 0, 0, 1]), not_served, "not the default route's");
+    assert_eq!(verdict(&tables, [30, 0, 0, 1]), forward(2), "others are not held up");
+    assert_eq!(verdict(&tables, [40, 0, 0, 1]), forward(1));
+
+    tables.absorb(&RouteUpdate::RemoveRoute(net("30.0.0.0/8")));
+    assert_eq!(verdict(&tables, [20, 0, 0, 1]), forward(3), "it has taken the place");
+    assert_eq!((tables.refused_updates(), tables.routes()), (1, (2, 0)));
+}
+
+/// What was there before is not what the routing daemon wants any more.
+#[test]
+fn a_refused_change_of_a_group_or_an_interface_leaves_its_packets_to_the_kernel() {
+    let mut path = Path::new();
+    let mut tables = RouteTables::new(&CAPACITIES);
+    base().iter().for_each(|update| tables.absorb(update));
+    let packet = bytes(IpAddr::from([10, 0, 0, 0]), 1, 10);
+    let verdict = |path: &mut Path, tables: &RouteTables| {
+        path.decide(tables, std::slice::from_ref(&packet))[0]
+    };
+    let group = |next_hops: std::ops::Range<u32>| {
+        let member = |next_hop| Member { next_hop: NextHopId(next_hop), weight: 1 };
+        RouteUpdate::SetGroup(NextHopGroupId(1), next_hops.map(member).collect())
+    };
+    tables.absorb(&group(0..1));
+    assert!(matches!(verdict(&mut path, &tables), Verdict::Forward { .. }));
+    tables.absorb(&group(0..257));
+    assert_eq!(verdict(&mut path, &tables), Verdict::Punt(PuntReason::NoRoute));
+    tables.absorb(&group(0..1));
+    assert!(matches!(verdict(&mut path, &tables), Verdict::Forward { .. }));
+
+    let three_tags = Interface { vlans: vec![(0x8100, 1); 3], ..plain_interface(1) };
+    tables.absorb(&RouteUpdate::SetInterface(InterfaceId(1), three_tags));
+    assert_eq!(verdict(&mut path, &tables), Verdict::Punt(PuntReason::NotServed));
+    assert_eq!(tables.refused_updates(), 2);
 }

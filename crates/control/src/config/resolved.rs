@@ -53,9 +53,9 @@ pub struct Memory {
 /// Limits on what is handed to the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Punt {
-    /// Packets that each port may punt in a second, over all its workers.
+    /// Packets that each port may punt in a second for each reason, over all its workers.
     pub rate_packets_per_second: u32,
-    /// Packets that each port may punt at once after a pause.
+    /// Packets that each port may punt at once after a pause, for each reason.
     pub burst_packets: u32,
 }
 

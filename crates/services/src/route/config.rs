@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Capacities of [`super::RouteTables`]. An update beyond one of them is refused and counted.
+/// Capacities of [`super::RouteTables`]. An update beyond one of them is refused and
+/// counted, and what it is about is left to the kernel.
 ///
 /// Memory is taken as entries come, but for neighbours (72 bytes each for IPv4 and IPv6 together)
 /// and groups (24 bytes each), which is taken at set-up. There are two copies of everything, one to

@@ -2,6 +2,7 @@
 //! the rewrite of the packet on its way out.
 
 mod config;
+mod fib;
 mod rewrite;
 mod stage;
 mod stats;

@@ -7,8 +7,10 @@
 //! * punt `vlan_unknown`, `forwarding_off`: not ours to decide;
 //! * punt `no_route`, `route_rejects`, `local`, `not_served`, `neighbour_unresolved`, `too_big`: the
 //!   kernel answers, delivers, resolves or fragments;
+//! * punt `not_served` also when the way is not known for certain: a route did not fit the tables and
+//!   contains the destination, or the interface is missing in them;
 //! * drop `blackhole`: the kernel drops without an answer as well (`ip_error`: EINVAL);
-//! * drop `port_down`: the outgoing interface is down or gone, and the routing daemon has not yet
+//! * drop `port_down`: the outgoing interface is down, and the routing daemon has not yet
 //!   withdrawn the route;
 //! * forward, with a port and an adjacency.
 //!
@@ -24,7 +26,8 @@ use linecard_packet::{
 use linecard_tables::exact::NO_ENTRY;
 use linecard_tables::lpm::NO_ROUTE;
 
-use super::table::InterfaceKey;
+use super::fib::LEFT_TO_KERNEL;
+use super::table::{InterfaceEntry, InterfaceKey};
 use super::{NextHop, RouteStats, RouteTables, Special};
 
 /// Offset of the destination address in an IPv4 header (RFC 791 3.1).
@@ -207,9 +210,10 @@ fn resolve<A: Copy>(
     tables.groups.select_bulk(&g.groups, &g.hashes, &mut g.next_hops);
     for (i, &place) in g.places.iter().enumerate() {
         let place = usize::from(place);
-        let metadata = &batch.metadata[place];
+        let metadata = &mut batch.metadata[place];
         // RFC 1812 5.2.4.3: the most specific route decides, whatever it leads to.
         batch.verdicts[place] = match (g.groups[i], tables.next_hop(g.next_hops[i])) {
+            (LEFT_TO_KERNEL, _) => Verdict::Punt(PuntReason::NotServed),
             (NO_ROUTE, _) | (_, None) => Verdict::Punt(PuntReason::NoRoute),
             (_, Some(NextHop::Special(special))) => special_verdict(special),
             (_, Some(NextHop::Gateway(adjacency))) => leave(tables, metadata, adjacency, stats),
@@ -224,7 +228,7 @@ fn resolve<A: Copy>(
     lookup_neighbours(&g.neighbours, &mut g.adjacencies);
     for (i, &place) in g.connected.iter().enumerate() {
         let place = usize::from(place);
-        let metadata = &batch.metadata[place];
+        let metadata = &mut batch.metadata[place];
         batch.verdicts[place] = match g.adjacencies[i] {
             NO_ENTRY => unresolved(tables, metadata, InterfaceId(g.neighbours[i].0)),
             adjacency => leave(tables, metadata, AdjacencyId(adjacency), stats),
@@ -245,15 +249,17 @@ fn special_verdict(special: Special) -> Verdict {
 #[inline]
 fn leave(
     tables: &RouteTables,
-    metadata: &Metadata,
+    metadata: &mut Metadata,
     id: AdjacencyId,
     stats: &mut RouteStats,
 ) -> Verdict {
     let Some(adjacency) = tables.adjacency(id) else {
+        metadata.unresolved = id;
         return Verdict::Punt(PuntReason::NeighbourUnresolved);
     };
-    let Some(interface) = tables.interface(adjacency.interface).filter(|i| i.up) else {
-        return Verdict::Drop(DropReason::PortDown);
+    let interface = match usable(tables, adjacency.interface) {
+        Ok(interface) => interface,
+        Err(verdict) => return verdict,
     };
     // RFC 1812 5.2.6, RFC 8200 5: the kernel fragments IPv4 without DF, and sends "fragmentation
     // needed" or "packet too big" for the rest.
@@ -261,6 +267,7 @@ fn leave(
         return Verdict::Punt(PuntReason::TooBig);
     }
     if adjacency.mac_address.is_none() {
+        metadata.unresolved = id;
         return Verdict::Punt(PuntReason::NeighbourUnresolved);
     }
     stats.count(id);
@@ -269,11 +276,21 @@ fn leave(
 
 /// No adjacency for a destination on the link: the kernel asks for it (RFC 826, RFC 4861 7.2).
 fn unresolved(tables: &RouteTables, metadata: &Metadata, id: InterfaceId) -> Verdict {
-    match tables.interface(id).filter(|interface| interface.up) {
-        None => Verdict::Drop(DropReason::PortDown),
-        Some(interface) if u32::from(metadata.layer3_length) > interface.mtu_bytes => {
+    match usable(tables, id) {
+        Err(verdict) => verdict,
+        Ok(interface) if u32::from(metadata.layer3_length) > interface.mtu_bytes => {
             Verdict::Punt(PuntReason::TooBig)
         }
-        Some(_) => Verdict::Punt(PuntReason::NeighbourUnresolved),
+        Ok(_) => Verdict::Punt(PuntReason::NeighbourUnresolved),
+    }
+}
+
+/// The outgoing interface, or what becomes of packets that cannot leave by it.
+#[inline]
+fn usable(tables: &RouteTables, id: InterfaceId) -> Result<&InterfaceEntry, Verdict> {
+    match tables.interface(id) {
+        Some(interface) if interface.up => Ok(interface),
+        Some(_) => Err(Verdict::Drop(DropReason::PortDown)),
+        None => Err(Verdict::Punt(PuntReason::NotServed)),
     }
 }

@@ -12,17 +12,21 @@
 //! Everything but the FIB and the neighbour tables is an array indexed by the number that the
 //! control side gives out. An adjacency names its interface instead of holding a ready-made
 //! header: interfaces are few and stay in cache, and when one changes nothing else must.
+//!
+//! What does not fit is refused and counted, and its packets are the kernel's: those of a refused route
+//! by [`Fib`], those of a group, next hop, adjacency or interface because it is missing. A refused
+//! change of a group or an interface therefore removes what was there before.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use linecard_packet::{AdjacencyId, InterfaceId, Layer3, Metadata, PortId};
 use linecard_tables::exact::{ExactTable, NO_ENTRY};
-use linecard_tables::lpm::{Lpm, LpmImplementation};
 use linecard_tables::next_hop::NextHopGroups;
 use linecard_tables::publication::Absorb;
 use linecard_wire::MacAddress;
 
+use super::fib::Fib;
 use super::{Adjacency, Interface, Member, NextHop, NextHopGroupId, RouteCapacities, RouteUpdate};
 
 /// VLAN tags of an interface at the most.
@@ -32,8 +36,8 @@ pub const TAGS_MAX: usize = 2;
 #[derive(Debug)]
 pub struct RouteTables {
     capacities: RouteCapacities,
-    pub(super) routes_ipv4: Lpm<u32>,
-    pub(super) routes_ipv6: Lpm<u128>,
+    pub(super) routes_ipv4: Fib<u32>,
+    pub(super) routes_ipv6: Fib<u128>,
     pub(super) groups: NextHopGroups,
     next_hops: Vec<Option<NextHop>>,
     adjacencies: Vec<Option<AdjacencyEntry>>,
@@ -132,12 +136,11 @@ impl RouteTables {
     /// Empty tables. Two made with equal capacities stay equal under equal updates.
     #[must_use]
     pub fn new(capacities: &RouteCapacities) -> Self {
-        let lpm = LpmImplementation::default();
         let neighbours_max = capacities.adjacencies_max as usize;
         Self {
             capacities: *capacities,
-            routes_ipv4: Lpm::new(lpm, capacities.routes_ipv4_max as usize),
-            routes_ipv6: Lpm::new(lpm, capacities.routes_ipv6_max as usize),
+            routes_ipv4: Fib::new(capacities.routes_ipv4_max),
+            routes_ipv6: Fib::new(capacities.routes_ipv6_max),
             groups: NextHopGroups::new(capacities.groups_max),
             next_hops: Vec::new(),
             adjacencies: Vec::new(),
@@ -150,13 +153,13 @@ impl RouteTables {
     }
 
     /// Updates that were beyond a capacity, or that no table can hold (an interface with three
-    /// tags, a group without members), and so changed nothing.
+    /// tags, a group without members). What they are about is the kernel's: see the module.
     #[must_use]
     pub fn refused_updates(&self) -> u64 {
         self.refused_updates
     }
 
-    /// IPv4 and IPv6 routes in the tables.
+    /// IPv4 and IPv6 routes in the tables, without refused ones.
     #[must_use]
     pub fn routes(&self) -> (usize, usize) {
         (self.routes_ipv4.len(), self.routes_ipv6.len())
@@ -182,7 +185,7 @@ impl RouteTables {
         self.by_tags.get(&key).copied()
     }
 
-    /// Carries one update out; false when it is refused, and then nothing has changed.
+    /// Carries one update out; false when it is refused.
     fn apply(&mut self, update: &RouteUpdate) -> bool {
         match update {
             RouteUpdate::SetInterface(id, interface) => self.set_interface(*id, interface),
@@ -219,7 +222,10 @@ impl RouteTables {
     }
 
     fn set_interface(&mut self, id: InterfaceId, interface: &Interface) -> bool {
-        let Some(entry) = InterfaceEntry::new(interface) else { return false };
+        let Some(entry) = InterfaceEntry::new(interface) else {
+            self.remove_interface(id);
+            return false;
+        };
         let interfaces_max = self.capacities.interfaces_max;
         if u32::from(id.0) >= interfaces_max {
             return false;
@@ -282,17 +288,21 @@ impl RouteTables {
 
     fn set_group(&mut self, id: NextHopGroupId, members: &[Member]) -> bool {
         let members: Vec<_> = members.iter().map(|m| (m.next_hop.0, m.weight)).collect();
-        self.groups.set(id.0, &members).is_ok()
+        let fits = self.groups.set(id.0, &members).is_ok();
+        if !fits {
+            self.groups.remove(id.0);
+        }
+        fits
     }
 
     fn set_route(&mut self, prefix: IpNet, group: NextHopGroupId) -> bool {
-        // 0 would remove the route instead.
+        // 0 is no group; nobody gives it out.
         if group.0 == 0 {
             return false;
         }
         match prefix {
-            IpNet::V4(prefix) => self.routes_ipv4.insert(prefix.into(), group.0).is_ok(),
-            IpNet::V6(prefix) => self.routes_ipv6.insert(prefix.into(), group.0).is_ok(),
+            IpNet::V4(prefix) => self.routes_ipv4.set(prefix.into(), group.0),
+            IpNet::V6(prefix) => self.routes_ipv6.set(prefix.into(), group.0),
         }
     }
 

@@ -25,6 +25,10 @@ pub struct RouteTwin {
     next_hops: BTreeMap<NextHopId, NextHop>,
     groups: BTreeMap<NextHopGroupId, Vec<Member>>,
     routes: BTreeMap<IpNet, NextHopGroupId>,
+    /// Routes that did not fit; they take the place of routes that go, in their order.
+    refused: BTreeMap<IpNet, NextHopGroupId>,
+    /// More IPv4 or IPv6 routes were refused than are kept.
+    overflowed: [bool; 2],
     neighbours: BTreeMap<(InterfaceId, IpAddr), AdjacencyId>,
     refused_updates: u64,
 }
@@ -40,6 +44,8 @@ impl RouteTwin {
             next_hops: BTreeMap::new(),
             groups: BTreeMap::new(),
             routes: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            overflowed: [false; 2],
             neighbours: BTreeMap::new(),
             refused_updates: 0,
         }
@@ -55,7 +61,7 @@ impl RouteTwin {
     pub fn apply(&mut self, update: &RouteUpdate) {
         if self.refuses(update) {
             self.refused_updates += 1;
-            return;
+            return self.refuse(update);
         }
         match update.clone() {
             RouteUpdate::SetInterface(id, interface) => {
@@ -89,9 +95,56 @@ impl RouteTwin {
                 self.routes.insert(prefix.trunc(), group);
             }
             RouteUpdate::RemoveRoute(prefix) => {
-                self.routes.remove(&prefix.trunc());
+                self.remove_route(prefix.trunc());
             }
         }
+    }
+
+    /// What is left of a refused update.
+    fn refuse(&mut self, update: &RouteUpdate) {
+        match update {
+            RouteUpdate::SetInterface(id, _) => {
+                self.interfaces.remove(id);
+            }
+            RouteUpdate::SetGroup(id, _) => {
+                self.groups.remove(id);
+            }
+            RouteUpdate::SetRoute(prefix, group) if group.0 != 0 => {
+                let prefix = prefix.trunc();
+                let kept = count(&self.refused, prefix) < self.routes_max(prefix).min(65_536);
+                if kept || self.refused.contains_key(&prefix) {
+                    self.refused.insert(prefix, *group);
+                } else {
+                    self.overflowed[family(prefix.addr())] = true;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn remove_route(&mut self, prefix: IpNet) {
+        self.refused.remove(&prefix);
+        if self.routes.remove(&prefix).is_none() {
+            return;
+        }
+        let same = |other: &&IpNet| family(other.addr()) == family(prefix.addr());
+        let next = self.refused.keys().find(same).copied();
+        if let Some(group) = next.and_then(|next| self.refused.remove(&next)) {
+            self.routes.extend(next.map(|next| (next, group)));
+        }
+    }
+
+    fn routes_max(&self, prefix: IpNet) -> usize {
+        let capacities = &self.capacities;
+        [capacities.routes_ipv4_max, capacities.routes_ipv6_max][family(prefix.addr())] as usize
+    }
+
+    /// Whether packets to `destination` are the kernel's, because a route that they may take does not
+    /// fit.
+    #[must_use]
+    pub fn left_to_kernel(&self, destination: IpAddr) -> bool {
+        self.overflowed[family(destination)]
+            || self.refused.keys().any(|prefix| prefix.contains(&destination))
     }
 
     fn refuses(&self, update: &RouteUpdate) -> bool {
@@ -111,19 +164,11 @@ impl RouteTwin {
             }
             RouteUpdate::SetRoute(prefix, group) => {
                 let prefix = prefix.trunc();
-                let (count, routes_max) = match prefix {
-                    IpNet::V4(_) => (self.count_routes(true), capacities.routes_ipv4_max),
-                    IpNet::V6(_) => (self.count_routes(false), capacities.routes_ipv6_max),
-                };
-                let full = !self.routes.contains_key(&prefix) && count >= routes_max as usize;
-                group.0 == 0 || full
+                let full = count(&self.routes, prefix) >= self.routes_max(prefix);
+                group.0 == 0 || (full && !self.routes.contains_key(&prefix))
             }
             _ => false,
         }
-    }
-
-    fn count_routes(&self, ipv4: bool) -> usize {
-        self.routes.keys().filter(|prefix| matches!(prefix, IpNet::V4(_)) == ipv4).count()
     }
 
     fn forget_neighbour(&mut self, id: AdjacencyId) {
@@ -162,9 +207,10 @@ impl RouteTwin {
                 (interface, self.neighbours.get(&(interface, destination)).copied())
             }
         };
-        let Some(interface) = self.interfaces.get(&interface).filter(|interface| interface.up)
-        else {
-            return Verdict::Drop(DropReason::PortDown);
+        let interface = match self.interfaces.get(&interface) {
+            Some(interface) if interface.up => interface,
+            Some(_) => return Verdict::Drop(DropReason::PortDown),
+            None => return Verdict::Punt(PuntReason::NotServed),
         };
         if length > interface.mtu_bytes {
             return Verdict::Punt(PuntReason::TooBig);
@@ -181,6 +227,16 @@ impl RouteTwin {
     pub fn interface(&self, id: InterfaceId) -> Option<&Interface> {
         self.interfaces.get(&id)
     }
+}
+
+/// 0 for IPv4, 1 for IPv6.
+fn family(address: IpAddr) -> usize {
+    usize::from(address.is_ipv6())
+}
+
+/// Routes of the family of `prefix`.
+fn count(routes: &BTreeMap<IpNet, NextHopGroupId>, prefix: IpNet) -> usize {
+    routes.keys().filter(|other| family(other.addr()) == family(prefix.addr())).count()
 }
 
 /// Next hops among the members; one that is listed twice counts once.
