@@ -2,25 +2,31 @@
 
 use linecard_io::{Frame, PacketMemory, PortQueue};
 use linecard_packet::{
-    BATCH_PACKETS_MAX, Batch, DropReason, PortCounters, PortId, PuntReason, Verdict, WorkerCounters,
+    BATCH_PACKETS_MAX, Batch, DropReason, Metadata, PortCounters, PortId, PuntReason, Verdict,
+    WorkerCounters,
 };
+use linecard_tables::hash::FlowHash;
 
-use crate::punt::{PuntSink, TokenBucket};
+use crate::punt::{Neighbour, Neighbours, PortPuntLimits, PuntSink};
 use crate::worker::WorkerPort;
 
 /// A port as the worker holds it: its queues, and what is on its way to them.
 pub(crate) struct PortState {
     pub(crate) id: PortId,
     pub(crate) queues: Vec<Box<dyn PortQueue>>,
+    /// Places in `queues` of those that can transmit.
+    transmitters: Vec<usize>,
     /// Frames of the present batch that leave here.
     leaving: Vec<Frame>,
-    pub(crate) punt_bucket: TokenBucket,
+    punt_limits: PortPuntLimits,
 }
 
 impl PortState {
-    pub(crate) fn new(port: WorkerPort, punt_bucket: TokenBucket) -> Self {
+    pub(crate) fn new(port: WorkerPort, punt_limits: PortPuntLimits) -> Self {
         let leaving = Vec::with_capacity(BATCH_PACKETS_MAX);
-        Self { id: port.id, queues: port.queues, leaving, punt_bucket }
+        let queues = port.queues;
+        let transmitters = (0..queues.len()).filter(|&place| queues[place].transmits()).collect();
+        Self { id: port.id, queues, transmitters, leaving, punt_limits }
     }
 
     /// Frames in all transmit queues.
@@ -28,12 +34,15 @@ impl PortState {
         self.queues.iter().map(|queue| queue.queued()).sum()
     }
 
-    /// Sends what was gathered by queue `number`, and returns the packets and bytes it took. Makes
-    /// room once if there is none; what still does not fit stays in `leaving`.
+    /// Sends what was gathered, by the queue that serves what came in by queue `number` of another
+    /// port, and returns the packets and bytes it took. Makes room once if there is none; what
+    /// still does not fit stays in `leaving`.
     fn transmit(&mut self, number: usize, memory: &mut PacketMemory) -> (u64, u64) {
         let before = bytes(&self.leaving);
-        let number = number % self.queues.len().max(1);
-        let Some(queue) = self.queues.get_mut(number) else { return (0, 0) };
+        let place = self.transmitters.get(number % self.transmitters.len().max(1));
+        let Some(queue) = place.and_then(|&place| self.queues.get_mut(place)) else {
+            return (0, 0);
+        };
         let mut taken = queue.transmit(memory, &mut self.leaving);
         queue.flush(memory);
         if !self.leaving.is_empty() {
@@ -59,6 +68,9 @@ pub(crate) struct Egress<'a> {
     pub(crate) memory: &'a mut PacketMemory,
     pub(crate) counters: &'a mut WorkerCounters,
     pub(crate) sink: &'a mut dyn PuntSink,
+    pub(crate) unresolved: &'a mut Neighbours,
+    pub(crate) flow_hash: &'a FlowHash,
+    pub(crate) now_nanoseconds: u64,
 }
 
 impl Egress<'_> {
@@ -70,10 +82,11 @@ impl Egress<'_> {
     pub(crate) fn finish(&mut self, batch: &mut Batch, place: usize, queue: usize) {
         let in_port = self.ports[place].id;
         let verdicts = std::mem::take(&mut batch.verdicts);
-        for (frame, &verdict) in batch.frames.drain(..).zip(&verdicts) {
+        let packets = batch.frames.drain(..).zip(&batch.metadata).zip(&verdicts);
+        for ((frame, metadata), &verdict) in packets {
             match verdict {
                 Verdict::Forward { port, .. } => self.gather(frame, port, in_port),
-                Verdict::Punt(reason) => self.punt(frame, reason, place),
+                Verdict::Punt(reason) => self.punt(frame, metadata, reason, place),
                 Verdict::Drop(reason) => self.discard(frame, reason, in_port),
                 Verdict::Undecided => {
                     debug_assert!(false, "the route stage decides on all packets");
@@ -110,15 +123,24 @@ impl Egress<'_> {
         }
     }
 
-    fn punt(&mut self, frame: Frame, reason: PuntReason, place: usize) {
-        let port = &mut self.ports[place];
-        if !port.punt_bucket.take() {
-            return self.discard(frame, DropReason::PuntRateLimited, self.ports[place].id);
+    fn punt(&mut self, frame: Frame, metadata: &Metadata, reason: PuntReason, place: usize) {
+        let packet = self.memory.packet(&frame);
+        let now = self.now_nanoseconds;
+        let PortState { id, punt_limits, .. } = &mut self.ports[place];
+        let in_port = *id;
+        let within_limits = if reason == PuntReason::NeighbourUnresolved {
+            let neighbour = Neighbour::of(packet, metadata, self.flow_hash);
+            punt_limits.take_unresolved(self.unresolved.turn(neighbour, now), now)
+        } else {
+            punt_limits.take(reason, now)
+        };
+        if !within_limits {
+            return self.discard(frame, DropReason::PuntRateLimited, in_port);
         }
-        if !self.sink.punt(port.id, self.memory.packet(&frame)) {
-            return self.discard(frame, DropReason::PuntQueueFull, self.ports[place].id);
+        if !self.sink.punt(in_port, packet) {
+            return self.discard(frame, DropReason::PuntQueueFull, in_port);
         }
-        self.counters.port(port.id).punted(reason, 1);
+        self.counters.port(in_port).punted(reason, 1);
         self.memory.free(frame);
     }
 

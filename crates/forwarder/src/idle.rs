@@ -6,6 +6,9 @@
 //!
 //! poll and not epoll: an AF_XDP socket in need-wakeup mode tells its driver to go on receiving when it
 //! is polled (`xsk_poll`), and epoll asks a socket only when it has been ready before.
+//!
+//! A socket whose interface goes down reports an error to poll until somebody fetches it, so the worker
+//! does: else it would never sleep again.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -78,9 +81,10 @@ impl Idle {
     }
 }
 
-/// The descriptors of the queues that have one.
-fn readable(ports: &[PortState]) -> impl Iterator<Item = BorrowedFd<'_>> {
-    ports.iter().flat_map(|port| &port.queues).filter_map(|queue| queue.readable())
+/// The queues that have a descriptor, with it.
+fn readable(ports: &[PortState]) -> impl Iterator<Item = (&dyn PortQueue, BorrowedFd<'_>)> {
+    let queues = ports.iter().flat_map(|port| &port.queues);
+    queues.filter_map(|queue| Some((queue.as_ref(), queue.readable()?)))
 }
 
 /// Waits for a packet, the wake descriptor, or the time to be up. An interrupted wait is a short one.
@@ -95,10 +99,18 @@ fn sleep(ports: &[PortState], wake: BorrowedFd<'_>, nanoseconds: u64) -> io::Res
     let mut set = std::array::from_fn::<_, DESCRIPTORS_MAX, _>(|place| {
         let queue = if place == 0 { None } else { queues.next() };
         used += usize::from(queue.is_some());
-        PollFd::from_borrowed_fd(queue.unwrap_or(wake), PollFlags::IN)
+        PollFd::from_borrowed_fd(queue.map_or(wake, |(_, fd)| fd), PollFlags::IN)
     });
     match poll(&mut set[..used], Some(&timeout)) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Ok(_) => {
+            for ((queue, _), polled) in readable(ports).zip(&set[1..used]) {
+                if polled.revents().contains(PollFlags::ERR) {
+                    queue.clear_error();
+                }
+            }
+            Ok(())
+        }
+        Err(rustix::io::Errno::INTR) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
@@ -156,5 +168,64 @@ impl Worker {
             self.counters.port(port.id).abandoned(port.queued() as u64);
         }
         self.counters.commit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use linecard_io::{Frame, PacketMemory};
+    use linecard_packet::PortId;
+
+    use super::*;
+    use crate::punt::{PuntLimit, TokenBucket};
+    use crate::worker::WorkerPort;
+
+    /// A queue on a socket that can have an error, and nothing else.
+    struct Socket(UdpSocket);
+
+    impl PortQueue for Socket {
+        fn receive(&mut self, _: &mut PacketMemory, _: &mut Vec<Frame>, _: usize) -> usize {
+            0
+        }
+        fn transmit(&mut self, _: &mut PacketMemory, _: &mut Vec<Frame>) -> usize {
+            0
+        }
+        fn flush(&mut self, _: &mut PacketMemory) {}
+        fn queued(&self) -> usize {
+            0
+        }
+        fn sent(&self) -> u64 {
+            0
+        }
+        fn readable(&self) -> Option<BorrowedFd<'_>> {
+            Some(self.0.as_fd())
+        }
+        fn clear_error(&self) {
+            self.0.take_error().expect("SO_ERROR");
+        }
+    }
+
+    #[test]
+    fn an_error_on_a_socket_wakes_the_worker_once() {
+        let closed = UdpSocket::bind("127.0.0.1:0").expect("loopback").local_addr().expect("bound");
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback");
+        socket.connect(closed).expect("connected");
+        // Loopback answers within the call: port unreachable, so ECONNREFUSED.
+        socket.send(&[0]).expect("sent");
+        let events = |ports: &[PortState]| {
+            let (_, fd) = readable(ports).next().expect("a queue");
+            let mut set = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+            poll(&mut set, Some(&Timespec::default())).expect("poll");
+            set[0].revents()
+        };
+        let queues: Vec<Box<dyn PortQueue>> = vec![Box::new(Socket(socket))];
+        let bucket = TokenBucket::new(PuntLimit::default());
+        let ports = [PortState::new(WorkerPort { id: PortId(0), queues }, bucket)];
+        assert!(events(&ports).contains(PollFlags::ERR), "the error waits");
+        let wake = UdpSocket::bind("127.0.0.1:0").expect("loopback");
+        sleep(&ports, wake.as_fd(), 10_000_000_000).expect("poll");
+        assert_eq!(events(&ports), PollFlags::empty());
     }
 }

@@ -27,6 +27,8 @@ pub struct Interface {
     pub mtu_bytes: u32,
     /// Receive queues in use.
     pub receive_queues: u32,
+    /// Transmit queues in use.
+    pub transmit_queues: u32,
 }
 
 /// `struct ethtool_channels`.
@@ -72,6 +74,7 @@ impl Interface {
         let mtu = control.request(libc::SIOCGIFMTU)?;
         // SAFETY: SIOCGIFMTU fills this member of the union.
         let mtu = unsafe { mtu.ifr_ifru.ifru_mtu };
+        let (receive_queues, transmit_queues) = control.queues();
         let mut mac_address = [0; 6];
         for (to, from) in mac_address.iter_mut().zip(hardware.sa_data) {
             *to = from as u8;
@@ -81,7 +84,8 @@ impl Interface {
             index: index as u32,
             mac_address,
             mtu_bytes: mtu as u32,
-            receive_queues: control.receive_queues(),
+            receive_queues,
+            transmit_queues,
         })
     }
 
@@ -170,13 +174,16 @@ impl Control {
         self.call(libc::SIOCETHTOOL, &mut libc::ifreq { ifr_name: self.name, ifr_ifru })
     }
 
-    /// Queues that can receive: combined channels and receive-only ones; 1 when the driver does
-    /// not say.
-    fn receive_queues(&self) -> u32 {
+    /// Queues that can receive, and queues that can transmit: combined channels, and those for one
+    /// direction; 1 each when the driver does not say.
+    fn queues(&self) -> (u32, u32) {
         let mut channels = Channels { command: GET_CHANNELS, ..Channels::default() };
         match self.ethtool(&mut channels) {
-            Ok(()) => (channels.combined + channels.rx).max(1),
-            Err(_) => 1,
+            Ok(()) => {
+                let combined = channels.combined;
+                ((combined + channels.rx).max(1), (combined + channels.tx).max(1))
+            }
+            Err(_) => (1, 1),
         }
     }
 }

@@ -140,6 +140,11 @@ impl PortQueue for PacketPort {
         Some(self.receiver.as_fd())
     }
 
+    fn clear_error(&self) {
+        // Reading SO_ERROR is what clears it; what it was does not matter.
+        let _ = rustix::net::sockopt::socket_error(&self.receiver);
+    }
+
     fn kernel_counters(&self) -> KernelCounters {
         let dropped = self.dropped.get() + socket::take_drops(self.receiver.as_fd());
         self.dropped.set(dropped);

@@ -38,6 +38,12 @@ pub trait PortQueue: Send {
     /// A taken frame comes back to `memory` by itself when it has been sent.
     fn transmit(&mut self, memory: &mut PacketMemory, frames: &mut Vec<Frame>) -> usize;
 
+    /// False for a queue that only receives, because the device has fewer transmit queues: what
+    /// [`Self::transmit`] took would never leave.
+    fn transmits(&self) -> bool {
+        true
+    }
+
     /// Makes the kernel send what `transmit` queued, and takes back frames that were sent.
     /// Once a batch; cheap when there is nothing to do.
     fn flush(&mut self, memory: &mut PacketMemory);
@@ -51,6 +57,10 @@ pub trait PortQueue: Send {
     /// A descriptor that becomes readable when there is something to receive; `None` for ports
     /// that are always ready (files, memory).
     fn readable(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Clears what makes poll(2) report an error on [`Self::readable`], such as that the interface
+    /// went down: until then poll returns at once. A system call, for when poll has said so.
+    fn clear_error(&self) {}
 
     /// True when this queue can never receive again (end of file).
     fn finished(&self) -> bool {

@@ -12,6 +12,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
+
 use linecard_io::{
     Frame, MemoryConfig, PacketMemory, PacketPort, PacketPortError, PacketPortOptions, PortQueue,
 };
@@ -99,7 +101,7 @@ impl Far {
 /// Waits until `socket` is readable.
 fn wait(socket: BorrowedFd<'_>, deadline: Instant) {
     let left = deadline.saturating_duration_since(Instant::now());
-    let mut poll = [rustix::event::PollFd::from_borrowed_fd(socket, rustix::event::PollFlags::IN)];
+    let mut poll = [PollFd::from_borrowed_fd(socket, PollFlags::IN)];
     let timeout = left.try_into().expect("short");
     let ready = rustix::event::poll(&mut poll, Some(&timeout)).expect("poll");
     assert_eq!(ready, 1, "nothing came within {DEADLINE:?}");
@@ -400,6 +402,38 @@ fn frames_that_cannot_leave_are_counted_and_the_port_recovers() {
         far.send(&packet(&IPV4, 60));
         let mut memory = self::memory(2048);
         assert_eq!(receive(&mut port, &mut memory, 1), [packet(&IPV4, 60)]);
+    });
+}
+
+/// What poll says of the port without waiting.
+fn events(port: &PacketPort) -> PollFlags {
+    let mut set = [PollFd::from_borrowed_fd(port.readable().expect("a socket"), PollFlags::IN)];
+    rustix::event::poll(&mut set, Some(&Timespec::default())).expect("poll");
+    set[0].revents()
+}
+
+#[test]
+fn a_port_that_went_down_can_be_waited_for_again() {
+    in_namespace(|| {
+        let (mut memory, mut port, far) = (memory(2048), open("near"), Far::open());
+        for _ in 0..2 {
+            assert!(!events(&port).contains(PollFlags::ERR));
+            ip("link set near down");
+            assert!(events(&port).contains(PollFlags::ERR), "the kernel reports ENETDOWN");
+            port.clear_error();
+            assert!(!events(&port).contains(PollFlags::ERR));
+            ip("link set near up");
+            // `far` drops what it is given until it has noticed that its carrier is back.
+            let deadline = Instant::now() + DEADLINE;
+            while events(&port) != PollFlags::IN {
+                far.send(&packet(&IPV4, 60));
+                assert!(Instant::now() < deadline, "{:?}", events(&port));
+            }
+            let mut frames = Vec::with_capacity(256);
+            while port.receive(&mut memory, &mut frames, 256) > 0 {
+                frames.drain(..).for_each(|frame| memory.free(frame));
+            }
+        }
     });
 }
 

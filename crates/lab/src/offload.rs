@@ -29,6 +29,9 @@ const ETHTOOL_A_BITSET_BITS_BIT: u16 = 1;
 const ETHTOOL_A_BITSET_BIT_NAME: u16 = 2;
 const ETHTOOL_A_BITSET_BIT_VALUE: u16 = 3;
 
+const ETHTOOL_MSG_CHANNELS_SET: u8 = 18;
+const ETHTOOL_A_CHANNELS_TX_COUNT: u16 = 7;
+
 const NLA_F_NESTED: u16 = 0x8000;
 const GENL_VERSION: u8 = 1;
 /// `struct genlmsghdr`: command, version, two reserved bytes.
@@ -73,6 +76,18 @@ impl Namespace {
         self.ethtool(ETHTOOL_MSG_FEATURES_SET, interface, &wanted)
             .map(drop)
             .map_err(|refusal| refusal.during(format!("set features of {interface} in {self}")))
+    }
+
+    /// Sets the number of transmit queues in use, which may be fewer than receive queues.
+    ///
+    /// # Errors
+    /// When there is no such interface, or the driver does not have as many.
+    pub fn set_transmit_queues(&self, interface: &str, queues: u32) -> Result<()> {
+        let mut count = Vec::new();
+        push_attribute(&mut count, ETHTOOL_A_CHANNELS_TX_COUNT, &queues.to_ne_bytes());
+        self.ethtool(ETHTOOL_MSG_CHANNELS_SET, interface, &count)
+            .map(drop)
+            .map_err(|refusal| refusal.during(format!("set queues of {interface} in {self}")))
     }
 
     /// The features of an interface that are on, by the kernel's names.

@@ -201,6 +201,26 @@ fn two_queues_are_served_by_two_workers(mode: PortMode) {
     daemon.assert_books_balance();
 }
 
+/// What comes in by a queue that has no transmit queue of its number leaves all the same.
+#[test]
+fn fewer_transmit_queues_than_receive_queues() {
+    let options = RouterOptions { queues: 2, permanent_neighbours: true, ..Default::default() };
+    let topology = RouterTopology::new(&options).expect("a topology");
+    for port in topology.router_ports() {
+        topology.router.set_transmit_queues(port.interface, 1).expect("a queue less");
+    }
+    let tables = "[workers]\ncount_max = 2\n";
+    let options = common::Options::of_router(&topology, PortMode::Native).tables(tables);
+    let daemon = Daemon::start(&topology.router, &options);
+    assert_eq!(daemon.client().health().expect("an answer").workers, 1, "one can transmit");
+    assert!(daemon.ports().ports.iter().all(|port| port.queues == 2), "both are served");
+    for ipv6 in [false, true] {
+        send_all(&topology, ipv6, 64, 5_000);
+    }
+    daemon.assert_forwarded(10_000);
+    daemon.assert_books_balance();
+}
+
 /// How often each worker's thread has been given a core: the third number of its schedstat.
 fn worker_turns(daemon: &mut Daemon) -> Vec<u64> {
     let tasks = format!("/proc/{}/task", daemon.process().id());

@@ -33,8 +33,11 @@ pub enum ZeroCopy {
 pub struct QueueOptions {
     /// The kernel's index of the interface.
     pub interface_index: u32,
-    /// Receive queue of the NIC, from 0.
+    /// Receive queue of the NIC, from 0; and its transmit queue of that number, if it has one.
     pub queue: u32,
+    /// Transmit queues of the NIC. The kernel sends nothing from a socket on a queue above
+    /// (`__xsk_generic_xmit` in net/xdp/xsk.c).
+    pub transmit_queues: u32,
     /// Entries of each ring, a power of two.
     pub ring_entries: u32,
     /// Zero-copy or not.
@@ -55,6 +58,7 @@ pub struct XdpQueue {
     // Before `socket`: the rings are unmapped, then the socket is closed.
     rings: Rings,
     socket: Socket,
+    transmits: bool,
     outstanding: u32,
     sent: u64,
 }
@@ -87,7 +91,8 @@ impl XdpQueue {
         if umem.first.is_none() {
             umem.first = Some(socket.fd().try_clone_to_owned()?);
         }
-        let mut queue = Self { rings, socket, outstanding: 0, sent: 0 };
+        let transmits = options.queue < options.transmit_queues;
+        let mut queue = Self { rings, socket, transmits, outstanding: 0, sent: 0 };
         queue.fill(memory, options.ring_entries as usize);
         Ok(queue)
     }
@@ -194,6 +199,10 @@ impl PortQueue for XdpQueue {
         count
     }
 
+    fn transmits(&self) -> bool {
+        self.transmits
+    }
+
     fn flush(&mut self, memory: &mut PacketMemory) {
         let mut before = self.rings.tx.unconsumed();
         for _ in 0..WAKEUPS_PER_FLUSH_MAX {
@@ -223,6 +232,11 @@ impl PortQueue for XdpQueue {
 
     fn readable(&self) -> Option<BorrowedFd<'_>> {
         Some(self.socket.fd())
+    }
+
+    fn clear_error(&self) {
+        // Reading SO_ERROR is what clears it; what it was does not matter.
+        let _ = rustix::net::sockopt::socket_error(self.socket.fd());
     }
 
     fn kernel_counters(&self) -> KernelCounters {

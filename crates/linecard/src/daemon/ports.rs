@@ -21,7 +21,7 @@ const HEADROOM_BYTES: u32 = 256;
 /// What is going to be served, found out before anything is changed.
 pub(super) struct Plan {
     /// Workers that run: no more than the port with the fewest queues has, so that each worker
-    /// owns a queue of each port.
+    /// owns a queue of each port that receives and transmits.
     pub(super) workers: usize,
     ports: Vec<PlannedPort>,
     packet_bytes_max: usize,
@@ -32,6 +32,13 @@ struct PlannedPort {
     options: KernelPort,
     interface: Interface,
     _claim: Claim,
+}
+
+impl PlannedPort {
+    /// Queues that receive and transmit.
+    fn queue_pairs(&self) -> u32 {
+        self.interface.receive_queues.min(self.interface.transmit_queues)
+    }
 }
 
 /// The kernel's side of a port.
@@ -81,7 +88,7 @@ impl Plan {
             let claim = Claim::new(&interface)?;
             ports.push(PlannedPort { id, options: *options, interface, _claim: claim });
         }
-        let fewest = ports.iter().map(|port| port.interface.receive_queues).min().unwrap_or(1);
+        let fewest = ports.iter().map(PlannedPort::queue_pairs).min().unwrap_or(1);
         let workers = (fewest as usize).min(usize::from(config.workers.count_max)).max(1);
         let packet_bytes_max = (config.memory.frame_bytes - HEADROOM_BYTES) as usize;
         Ok(Self { workers, ports, packet_bytes_max })

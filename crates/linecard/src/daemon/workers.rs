@@ -244,6 +244,7 @@ fn open_xdp(
     let options = QueueOptions {
         interface_index: port.interface.index,
         queue,
+        transmit_queues: port.interface.transmit_queues,
         ring_entries: port.options.ring_entries,
         zero_copy: match zero_copy {
             ZeroCopy::Auto => linecard_io::xdp::ZeroCopy::Auto,
