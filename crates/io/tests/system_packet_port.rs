@@ -438,6 +438,24 @@ fn a_port_that_went_down_can_be_waited_for_again() {
 }
 
 #[test]
+fn a_frame_that_the_other_end_refuses_does_not_hold_the_others() {
+    in_namespace(|| {
+        ip("link set far mtu 1000");
+        let (mut memory, mut port, far) = (memory(2048), open("near"), Far::open());
+        let lengths = [60, 1400, 1500, 61];
+        let packets = lengths.map(|length| reply(&IPV4, length));
+        let mut frames: Vec<_> = packets.iter().map(|packet| frame(&mut memory, packet)).collect();
+        port.transmit(&mut memory, &mut frames);
+        for _ in 0..100 {
+            port.flush(&mut memory);
+        }
+        assert_eq!((port.queued(), port.sent(), port.kernel_counters().tx_invalid), (0, 2, 2));
+        assert_eq!([far.receive().len(), far.receive().len()], [60, 61]);
+        assert_eq!(memory.free_frames(), memory.frames());
+    });
+}
+
+#[test]
 fn a_full_transmit_queue_refuses() {
     in_namespace(|| {
         let options =

@@ -8,11 +8,18 @@ use crate::{Frame, PacketMemory};
 
 /// Packets that one call sends at most.
 const BATCH_MAX: usize = 64;
+/// Flushes that a frame waits at the head while the interface refuses it. Past the queueing
+/// discipline the kernel gives one answer (`ENOBUFS`, `packet_xmit` in net/packet/af_packet.c) for
+/// a device that is full, which passes, and for a frame that it will never take, such as one
+/// above the MTU of a veth's other end.
+const REFUSALS_MAX: u32 = 16;
 
 /// Frames that wait to be sent, and the arguments of `sendmmsg`.
 pub(super) struct TransmitQueue {
     frames: Vec<Frame>,
     frames_max: usize,
+    /// Flushes that ended with a refusal of the frame at the head.
+    refusals: u32,
     messages: Box<[libc::mmsghdr]>,
     vectors: Box<[libc::iovec]>,
     /// Frames that the interface took.
@@ -38,6 +45,7 @@ impl TransmitQueue {
         Self {
             frames: Vec::with_capacity(frames_max),
             frames_max,
+            refusals: 0,
             messages: vec![message; BATCH_MAX].into(),
             vectors: vec![vector; BATCH_MAX].into(),
             sent: 0,
@@ -65,10 +73,15 @@ impl TransmitQueue {
                 Ok(sent) => {
                     self.sent += sent as u64;
                     done += sent;
+                    self.refusals = 0;
                 }
                 Err(error) => match error.raw_os_error() {
-                    // The interface or the socket is full: the rest waits for the next call.
-                    Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR) => break,
+                    // The socket is full: the rest waits for the next call.
+                    Some(libc::EAGAIN | libc::EINTR) => break,
+                    Some(libc::ENOBUFS) if self.refusals < REFUSALS_MAX => {
+                        self.refusals += 1;
+                        break;
+                    }
                     // Down or gone: like a card's, its queue is lost.
                     Some(libc::ENETDOWN | libc::ENXIO | libc::ENODEV) => {
                         self.lost += (self.frames.len() - done) as u64;
@@ -76,9 +89,11 @@ impl TransmitQueue {
                     }
                     // This frame alone, for its length: over the MTU and the link-layer header, with
                     // 4 bytes more for an 802.1Q tag alone (packet_snd in net/packet/af_packet.c).
+                    // Or it was refused too often.
                     _ => {
                         self.lost += 1;
                         done += 1;
+                        self.refusals = 0;
                     }
                 },
             }
