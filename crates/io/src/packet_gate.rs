@@ -56,13 +56,13 @@ impl PacketGate {
         self.filter.fd()
     }
 
-    /// Attaches the ingress program: the kernel leaves transit to Linecard from now on, as long as
-    /// worker 0 is alive.
+    /// Attaches the ingress program, in front of those that are there: the kernel leaves transit to
+    /// Linecard from now on, as long as worker 0 is alive.
     ///
     /// # Errors
     /// The kernel's: tcx needs Linux 6.6.
     pub fn attach(&mut self) -> io::Result<()> {
-        self.link = Some(self.ingress.attach(self.interface_index, 0)?);
+        self.link = Some(self.ingress.attach_tcx(self.interface_index)?);
         Ok(())
     }
 

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use linecard_io::{
-    Frame, MemoryConfig, PacketMemory, PacketPort, PacketPortError, PacketPortOptions, PortQueue,
+    DeadManSwitch, Frame, LocalAddresses, MemoryConfig, Outcome, PacketGate, PacketMemory,
+    PacketPort, PacketPortError, PacketPortOptions, PortQueue,
 };
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -316,6 +317,32 @@ fn the_filter_decides_what_comes_in() {
         let expected = [packet(&IPV4, 61), packet(&IPV4, 63)];
         assert_eq!(receive(&mut port, &mut memory, 2), expected);
         assert_eq!(port.kernel_counters().rx_invalid, 0);
+    });
+}
+
+#[test]
+fn the_gate_stands_in_front_of_the_programs_that_were_there() {
+    in_namespace(|| {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("any socket");
+        let near = rustix::net::netdevice::name_to_index(&socket, "near").expect("near");
+        let local = LocalAddresses::new().expect("maps");
+        let switch = DeadManSwitch::new(1).expect("a mapped array");
+        let _armed = switch.arm(0).expect("arm");
+        let gate = || PacketGate::new(near, NEAR_MAC, 1792, &local, &switch).expect("a gate");
+        let (mut first, mut second) = (gate(), gate());
+        first.attach().expect("attached");
+        second.attach().expect("attached");
+        let taken = |gate: &PacketGate| {
+            let outcomes = gate.outcomes().expect("maps");
+            outcomes[Outcome::Taken as usize].packets
+        };
+        let far = Far::open();
+        let deadline = Instant::now() + DEADLINE;
+        while taken(&first) + taken(&second) == 0 {
+            far.send(&flow_packet(1));
+            assert!(Instant::now() < deadline, "no gate saw a packet");
+        }
+        assert_eq!(taken(&first), 0, "what the second gate drops does not come to the first");
     });
 }
 

@@ -14,6 +14,8 @@ const ATTACH_XDP: u32 = 37;
 const ATTACH_TCX_INGRESS: u32 = 46;
 /// `BPF_F_XDP_HAS_FRAGS`: the program copes with packets in several buffers (jumbo frames).
 const XDP_HAS_FRAGS: u32 = 1 << 5;
+/// `BPF_F_BEFORE`, relative to nothing: in front of all others (kernel/bpf/mprog.c).
+const TCX_FIRST: u32 = 1 << 3;
 
 /// A program that the verifier has accepted.
 #[derive(Debug)]
@@ -46,8 +48,18 @@ impl Program {
     }
 
     /// Attaches to the interface with the kernel's index `interface_index`. `flags` are the
-    /// `XDP_FLAGS_*` of linux/if_link.h for XDP programs, 0 for others.
-    pub(crate) fn attach(&self, interface_index: u32, flags: u32) -> io::Result<Link> {
+    /// `XDP_FLAGS_*` of linux/if_link.h.
+    pub(crate) fn attach_xdp(&self, interface_index: u32, flags: u32) -> io::Result<Link> {
+        self.attach(interface_index, flags)
+    }
+
+    /// Attaches to the ingress of an interface, in front of the programs that are there: one of
+    /// them could end the chain, or redirect what Linecard takes.
+    pub(crate) fn attach_tcx(&self, interface_index: u32) -> io::Result<Link> {
+        self.attach(interface_index, TCX_FIRST)
+    }
+
+    fn attach(&self, interface_index: u32, flags: u32) -> io::Result<Link> {
         sys::link_create(self.fd.as_fd(), interface_index, self.attach_type, flags)
             .map(|fd| Link { _fd: fd })
     }

@@ -42,7 +42,7 @@ impl Redirector {
         let entries = u32::from(PUNT_PORTS_MAX) + 1;
         let ports = sys::map_create("lc_punt_ports", sys::MAP_ARRAY, 4, 4, entries, 0)?;
         let program = Program::load_tcx("lc_punt", &assemble(&ports))?;
-        let link = program.attach(punt_device_index, 0)?;
+        let link = program.attach_tcx(punt_device_index)?;
         Ok(Self { ports, _program: program, _link: link })
     }
 

@@ -94,7 +94,7 @@ impl XdpPort {
             AttachMode::Native => FLAGS_NATIVE,
             AttachMode::Generic => FLAGS_GENERIC,
         };
-        self.link = Some(self.program(mode).attach(self.interface_index, flags)?);
+        self.link = Some(self.program(mode).attach_xdp(self.interface_index, flags)?);
         Ok(())
     }
 
