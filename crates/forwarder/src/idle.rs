@@ -179,7 +179,7 @@ mod tests {
     use linecard_packet::PortId;
 
     use super::*;
-    use crate::punt::{PuntLimit, TokenBucket};
+    use crate::punt::{PortPuntLimits, PuntLimit};
     use crate::worker::WorkerPort;
 
     /// A queue on a socket that can have an error, and nothing else.
@@ -221,8 +221,8 @@ mod tests {
             set[0].revents()
         };
         let queues: Vec<Box<dyn PortQueue>> = vec![Box::new(Socket(socket))];
-        let bucket = TokenBucket::new(PuntLimit::default());
-        let ports = [PortState::new(WorkerPort { id: PortId(0), queues }, bucket)];
+        let limits = PortPuntLimits::new(PuntLimit::default());
+        let ports = [PortState::new(WorkerPort { id: PortId(0), queues }, limits)];
         assert!(events(&ports).contains(PollFlags::ERR), "the error waits");
         let wake = UdpSocket::bind("127.0.0.1:0").expect("loopback");
         sleep(&ports, wake.as_fd(), 10_000_000_000).expect("poll");
