@@ -90,18 +90,21 @@ impl Interface {
     }
 
     /// Turns off "receive VLAN tag stripping" where it is on, so that tags stay in the frame where
-    /// XDP sees them; true when it was on.
+    /// XDP sees them; true when it was on. A driver that cannot be asked strips nothing.
     ///
     /// # Errors
-    /// The driver's, when the feature is fixed.
+    /// The driver's, when the feature is fixed; `Unsupported` when the driver leaves it on all the
+    /// same.
     pub fn keep_vlan_tags(&self) -> io::Result<bool> {
         let control = Control::new(&self.name)?;
-        let mut value = Value { command: GET_FLAGS, data: 0 };
-        control.ethtool(&mut value)?;
-        if value.data & FLAG_RX_VLAN == 0 {
+        let flags = control.flags().unwrap_or_default();
+        if flags & FLAG_RX_VLAN == 0 {
             return Ok(false);
         }
-        control.ethtool(&mut Value { command: SET_FLAGS, data: value.data & !FLAG_RX_VLAN })?;
+        control.ethtool(&mut Value { command: SET_FLAGS, data: flags & !FLAG_RX_VLAN })?;
+        if control.flags()? & FLAG_RX_VLAN != 0 {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "it was left on"));
+        }
         Ok(true)
     }
 
@@ -111,9 +114,8 @@ impl Interface {
     /// The driver's.
     pub fn strip_vlan_tags(&self) -> io::Result<()> {
         let control = Control::new(&self.name)?;
-        let mut value = Value { command: GET_FLAGS, data: 0 };
-        control.ethtool(&mut value)?;
-        control.ethtool(&mut Value { command: SET_FLAGS, data: value.data | FLAG_RX_VLAN })
+        let data = control.flags()? | FLAG_RX_VLAN;
+        control.ethtool(&mut Value { command: SET_FLAGS, data })
     }
 }
 
@@ -172,6 +174,13 @@ impl Control {
         let ifr_ifru = libc::__c_anonymous_ifr_ifru { ifru_data };
         // `value` is a repr(C) ethtool structure that begins with its command.
         self.call(libc::SIOCETHTOOL, &mut libc::ifreq { ifr_name: self.name, ifr_ifru })
+    }
+
+    /// The flags of ethtool.
+    fn flags(&self) -> io::Result<u32> {
+        let mut value = Value { command: GET_FLAGS, data: 0 };
+        self.ethtool(&mut value)?;
+        Ok(value.data)
     }
 
     /// Queues that can receive, and queues that can transmit: combined channels, and those for one

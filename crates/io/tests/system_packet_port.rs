@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use linecard_io::{
-    DeadManSwitch, Frame, LocalAddresses, MemoryConfig, Outcome, PacketGate, PacketMemory,
-    PacketPort, PacketPortError, PacketPortOptions, PortQueue,
+    DeadManSwitch, Frame, Interface, LocalAddresses, MemoryConfig, Outcome, PacketGate,
+    PacketMemory, PacketPort, PacketPortError, PacketPortOptions, PortQueue,
 };
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -479,6 +479,17 @@ fn a_frame_that_the_other_end_refuses_does_not_hold_the_others() {
         assert_eq!((port.queued(), port.sent(), port.kernel_counters().tx_invalid), (0, 2, 2));
         assert_eq!([far.receive().len(), far.receive().len()], [60, 61]);
         assert_eq!(memory.free_frames(), memory.frames());
+    });
+}
+
+#[test]
+fn tag_stripping_is_turned_off_and_on_again() {
+    in_namespace(|| {
+        let near = Interface::by_name("near").expect("near");
+        assert!(near.keep_vlan_tags().expect("a veth can be told"), "a veth strips at first");
+        assert!(!near.keep_vlan_tags().expect("asked"), "it no longer does");
+        near.strip_vlan_tags().expect("a veth can be told");
+        assert!(near.keep_vlan_tags().expect("asked"), "it does again");
     });
 }
 

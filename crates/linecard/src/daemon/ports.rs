@@ -113,25 +113,16 @@ impl Plan {
         switch: &Arc<DeadManSwitch>,
     ) -> anyhow::Result<ServedPort> {
         let (interface, options) = (&port.interface, port.options);
-        let restore_vlan_stripping = match interface.keep_vlan_tags() {
-            Ok(was_on) => was_on,
-            Err(error) => {
-                // Without ethtool there is no stripping either (TAP and the like).
-                tracing::debug!(port = interface.name, %error, "VLAN tag stripping is as it was");
-                false
-            }
-        };
-        let side = match options.driver {
-            KernelDriver::Packet => self.packet(interface, local, switch)?,
-            KernelDriver::Xdp => self.xdp(interface, options, local, switch)?,
-            KernelDriver::Auto => match self.xdp(interface, options, local, switch) {
-                Ok(side) => side,
-                Err(error) => {
-                    warn!(port = interface.name, "no AF_XDP, using AF_PACKET: {error:#}");
-                    self.packet(interface, local, switch)?
-                }
-            },
-        };
+        let packet = || Ok((self.packet(interface, local, switch)?, false));
+        let xdp = || self.xdp_with_vlan_tags(interface, options, local, switch);
+        let (side, restore_vlan_stripping) = match options.driver {
+            KernelDriver::Packet => packet(),
+            KernelDriver::Xdp => xdp(),
+            KernelDriver::Auto => xdp().or_else(|error| {
+                warn!(port = interface.name, "no AF_XDP, using AF_PACKET: {error:#}");
+                packet()
+            }),
+        }?;
         let queues = match &side {
             KernelSide::Xdp(..) => interface.receive_queues,
             KernelSide::Packet(_) => self.workers as u32,
@@ -153,6 +144,29 @@ impl Plan {
             "attached"
         );
         Ok(served)
+    }
+
+    /// Attaches the XDP program where VLAN tags stay in the frame; a packet socket gets a tag beside
+    /// it. True when they did not stay there before.
+    fn xdp_with_vlan_tags(
+        &self,
+        interface: &Interface,
+        options: KernelPort,
+        local: &LocalAddresses,
+        switch: &Arc<DeadManSwitch>,
+    ) -> anyhow::Result<(KernelSide, bool)> {
+        let name = &interface.name;
+        let were_stripped = interface.keep_vlan_tags().with_context(|| {
+            format!(
+                "the driver of {name} strips VLAN tags and cannot be told not to: \
+                 use kind = \"packet\""
+            )
+        })?;
+        let side = self.xdp(interface, options, local, switch);
+        if side.is_err() && were_stripped {
+            restore_vlan_stripping(interface);
+        }
+        Ok((side?, were_stripped))
     }
 
     fn xdp(
@@ -242,10 +256,8 @@ impl ServedPort {
             KernelSide::Xdp(port, _) => port.detach(),
             KernelSide::Packet(gate) => gate.detach(),
         }
-        if std::mem::take(&mut self.restore_vlan_stripping)
-            && let Err(error) = self.interface.strip_vlan_tags()
-        {
-            warn!(port = self.interface.name, %error, "VLAN tag stripping stays off");
+        if std::mem::take(&mut self.restore_vlan_stripping) {
+            restore_vlan_stripping(&self.interface);
         }
     }
 }
@@ -253,6 +265,12 @@ impl ServedPort {
 impl Drop for ServedPort {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+fn restore_vlan_stripping(interface: &Interface) {
+    if let Err(error) = interface.strip_vlan_tags() {
+        warn!(port = interface.name, %error, "VLAN tag stripping stays off");
     }
 }
 
