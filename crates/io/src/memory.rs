@@ -225,6 +225,11 @@ impl PacketMemory {
         frame.chunk as usize * self.chunk_bytes + usize::from(frame.offset)
     }
 
+    /// Tells this memory from others of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.id
+    }
+
     /// First byte of the mapping and its length, to register it as a UMEM.
     pub(crate) fn mapping(&self) -> (NonNull<u8>, usize) {
         (self.base, self.chunk_bytes * self.chunks as usize)

@@ -19,6 +19,7 @@
 //! replaces it while the switch is armed; nothing in a worker takes a robust mutex.
 #![allow(unsafe_code, reason = "maps a BPF array and registers a robust futex list")]
 
+use std::cell::Cell;
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -33,13 +34,18 @@ use crate::bpf::map;
 struct Element {
     /// `struct robust_list`: the next entry, here always back to the head.
     next: *const RobustListHead,
-    /// The futex word: the worker's thread id while it is alive.
-    word: AtomicU32,
+    /// The futex word: the worker's thread id while it is alive. Accessed atomically only.
+    word: u32,
     pad: u32,
 }
 
 /// Offset of the futex word in an element, which the classifier reads.
 pub(crate) const WORD_OFFSET: usize = std::mem::offset_of!(Element, word);
+
+thread_local! {
+    /// This thread holds an [`Armed`], whose head is its robust list.
+    static IS_ARMED: Cell<bool> = const { Cell::new(false) };
+}
 
 /// `struct robust_list_head`, linux/futex.h.
 #[repr(C)]
@@ -117,6 +123,7 @@ impl DeadManSwitch {
         Arc::clone(&self.map)
     }
 
+    /// The place of a worker's element.
     fn element(&self, worker: usize) -> NonNull<Element> {
         assert!(worker < self.workers, "worker {worker} of {}", self.workers);
         // SAFETY: within the mapping, as just checked.
@@ -124,9 +131,10 @@ impl DeadManSwitch {
     }
 
     fn word(&self, worker: usize) -> &AtomicU32 {
+        let element = self.element(worker).as_ptr();
         // SAFETY: the element lies in a mapping that lives as long as `self`, is aligned, and its
-        // word is only accessed atomically.
-        unsafe { &self.element(worker).as_ref().word }
+        // word is only accessed atomically. `next`, which is not, is no part of the reference.
+        unsafe { AtomicU32::from_ptr(&raw mut (*element).word) }
     }
 
     /// True while the worker's thread is armed and alive.
@@ -147,11 +155,16 @@ impl DeadManSwitch {
     /// thread ends in whatever way.
     ///
     /// # Errors
+    /// `AlreadyExists` when the thread is armed, as this worker or another: it has one robust list.
     /// The kernel's, when it has no robust futexes.
     ///
     /// # Panics
     /// When there is no such worker.
     pub fn arm(self: &Arc<Self>, worker: usize) -> io::Result<Armed> {
+        if IS_ARMED.get() {
+            let text = "this thread is armed already";
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
+        }
         let element = self.element(worker);
         let head = Box::new(RobustListHead {
             list: element.as_ptr(),
@@ -163,6 +176,7 @@ impl DeadManSwitch {
         unsafe { (*element.as_ptr()).next = &raw const *head };
         let previous = robust_list()?;
         set_robust_list(&raw const *head)?;
+        IS_ARMED.set(true);
         // SAFETY: no argument, no memory.
         let thread = unsafe { libc::gettid() };
         self.word(worker).store(thread as u32, Ordering::Release);
@@ -191,6 +205,7 @@ impl Drop for Armed {
         // The head is freed after this, so the kernel must forget it. It refuses only a wrong
         // size, which `set_robust_list` does not pass.
         let _ = set_robust_list(self.previous);
+        IS_ARMED.set(false);
     }
 }
 
@@ -250,11 +265,27 @@ mod tests {
     #[test]
     fn standing_down_is_for_all_workers() {
         let switch = switch();
+        let _first = switch.arm(0).expect("arm");
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let _second = switch.arm(1).expect("arm");
+                assert!(switch.is_alive(0) && switch.is_alive(1));
+                switch.stand_down();
+                assert!(!switch.is_alive(0) && !switch.is_alive(1));
+            });
+        });
+    }
+
+    #[test]
+    fn a_thread_is_one_worker() {
+        let switch = switch();
         let first = switch.arm(0).expect("arm");
-        let second = switch.arm(1).expect("arm");
-        switch.stand_down();
-        assert!(!switch.is_alive(0) && !switch.is_alive(1));
-        drop(second);
+        for worker in [0, 1] {
+            let error = switch.arm(worker).expect_err("one list a thread");
+            assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        }
+        assert!(switch.is_alive(0) && !switch.is_alive(1));
         drop(first);
+        switch.arm(1).expect("the thread is free again");
     }
 }

@@ -49,16 +49,20 @@ pub struct QueueOptions {
 /// Zero-copy is a property of the UMEM: the first queue decides it for all.
 #[derive(Debug, Default)]
 pub struct SharedUmem {
-    first: Option<OwnedFd>,
+    /// The socket, and the number of the memory that it was registered with.
+    first: Option<(OwnedFd, u32)>,
 }
 
-/// A socket with its rings. Frames of one packet memory only may pass through it.
+/// A socket with its rings. Works with the packet memory it was opened with, and panics on another:
+/// the kernel would write into chunks that somebody owns there.
 #[derive(Debug)]
 pub struct XdpQueue {
     // Before `socket`: the rings are unmapped, then the socket is closed.
     rings: Rings,
     socket: Socket,
     transmits: bool,
+    /// The number of the memory whose chunks the rings carry.
+    memory: u32,
     outstanding: u32,
     sent: u64,
 }
@@ -71,11 +75,17 @@ impl XdpQueue {
     /// # Errors
     /// The kernel's: `EPERM` without `CAP_NET_RAW`, `EBUSY` while another program has the queue,
     /// `EOPNOTSUPP` when zero-copy is asked for and the driver has none.
+    ///
+    /// # Panics
+    /// When `umem` was begun with another memory.
     pub fn open(
         memory: &mut PacketMemory,
         umem: &mut SharedUmem,
         options: QueueOptions,
     ) -> io::Result<Self> {
+        if let Some((_, first)) = umem.first {
+            assert!(first == memory.id(), "a UMEM of another packet memory");
+        }
         let deadline = Instant::now() + REBIND_PATIENCE;
         let (socket, rings) = loop {
             match bind(memory, umem, options) {
@@ -89,10 +99,12 @@ impl XdpQueue {
         };
         socket.set_transmit_budget(TRANSMIT_BUDGET_PACKETS);
         if umem.first.is_none() {
-            umem.first = Some(socket.fd().try_clone_to_owned()?);
+            umem.first = Some((socket.fd().try_clone_to_owned()?, memory.id()));
         }
         let transmits = options.queue < options.transmit_queues;
-        let mut queue = Self { rings, socket, transmits, outstanding: 0, sent: 0 };
+        let memory_id = memory.id();
+        let mut queue =
+            Self { rings, socket, transmits, memory: memory_id, outstanding: 0, sent: 0 };
         queue.fill(memory, options.ring_entries as usize);
         Ok(queue)
     }
@@ -108,14 +120,24 @@ impl XdpQueue {
         self.socket.fd()
     }
 
+    /// Once a call: an address of one memory means nothing in another.
+    fn check_own(&self, memory: &PacketMemory) {
+        assert!(memory.id() == self.memory, "an AF_XDP queue of another packet memory");
+    }
+
     /// Gives the kernel up to `frames_max` frames to receive into.
     fn fill(&mut self, memory: &mut PacketMemory, frames_max: usize) {
         let room = self.rings.fill.room(frames_max).min(frames_max);
+        let mut pushed = false;
         for _ in 0..room {
             let Some(address) = memory.lend() else { break };
             self.rings.fill.push(address);
+            pushed = true;
         }
-        self.rings.fill.publish();
+        // An index that is written takes the cache line from the kernel, also with the same value.
+        if pushed {
+            self.rings.fill.publish();
+        }
     }
 
     /// Takes back frames that were sent.
@@ -124,6 +146,9 @@ impl XdpQueue {
             return;
         }
         let completed = self.rings.completion.available(self.outstanding as usize);
+        if completed == 0 {
+            return;
+        }
         for _ in 0..completed {
             memory.give_back(self.rings.completion.pop());
         }
@@ -144,7 +169,7 @@ fn bind(
     }
     let rings = socket.make_rings(options.ring_entries)?;
     let (index, queue) = (options.interface_index, options.queue);
-    if let Some(first) = &umem.first {
+    if let Some((first, _)) = &umem.first {
         socket.bind(index, queue, BIND_SHARED_UMEM, Some(first.as_fd()))?;
     } else {
         // Without either flag the kernel takes zero-copy where the driver has it.
@@ -165,6 +190,7 @@ impl PortQueue for XdpQueue {
         frames: &mut Vec<Frame>,
         frames_max: usize,
     ) -> usize {
+        self.check_own(memory);
         let count = self.rings.rx.available(frames_max).min(frames_max);
         let mut received = 0;
         for _ in 0..count {
@@ -175,7 +201,9 @@ impl PortQueue for XdpQueue {
                 received += 1;
             }
         }
-        self.rings.rx.release();
+        if count > 0 {
+            self.rings.rx.release();
+        }
         // Refill also when nothing came: frames may have been short the last time.
         self.fill(memory, frames_max);
         if self.rings.fill.needs_wakeup() {
@@ -185,16 +213,20 @@ impl PortQueue for XdpQueue {
     }
 
     fn transmit(&mut self, memory: &mut PacketMemory, frames: &mut Vec<Frame>) -> usize {
+        self.check_own(memory);
         if self.rings.tx.room(frames.len()) < frames.len() {
             self.flush(memory);
         }
-        // The completion ring is as long as this one: what is outstanding must fit there.
+        // More than a ring's length may be outstanding: what the kernel has taken off this ring and
+        // not completed yet. It takes no frame for whose completion it has no entry to spare.
         let count = self.rings.tx.room(frames.len()).min(frames.len());
         for frame in frames.drain(..count) {
             let (address, length) = memory.surrender(frame);
             self.rings.tx.push(Descriptor { address, length, options: 0 });
         }
-        self.rings.tx.publish();
+        if count > 0 {
+            self.rings.tx.publish();
+        }
         self.outstanding += count as u32;
         count
     }
@@ -204,6 +236,7 @@ impl PortQueue for XdpQueue {
     }
 
     fn flush(&mut self, memory: &mut PacketMemory) {
+        self.check_own(memory);
         let mut before = self.rings.tx.unconsumed();
         for _ in 0..WAKEUPS_PER_FLUSH_MAX {
             if before == 0 || !self.rings.tx.needs_wakeup() {
