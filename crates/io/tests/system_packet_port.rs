@@ -7,11 +7,13 @@
     reason = "raw sockets and a filter program, which no safe wrapper here opens"
 )]
 
+mod common;
+
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
+use common::{in_namespace, ip};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use linecard_io::{
@@ -22,35 +24,6 @@ use linecard_io::{
 const DEADLINE: Duration = Duration::from_secs(10);
 const NEAR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const FAR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
-
-/// Runs `test` in a thread with a network namespace of its own, which ends with the thread.
-fn in_namespace(test: impl FnOnce() + Send + 'static) {
-    assert!(
-        rustix::process::geteuid().is_root(),
-        "this test makes a network namespace: run it as root"
-    );
-    let thread = std::thread::spawn(move || {
-        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("a network namespace");
-        ip(
-            "link add near address 02:00:00:00:00:01 type veth peer name far address 02:00:00:00:00:02",
-        );
-        for end in ["near", "far"] {
-            // Without a link-local address nobody sends neighbour discovery into the test.
-            ip(&format!("link set {end} addrgenmode none"));
-            ip(&format!("link set {end} up"));
-        }
-        test();
-    });
-    if let Err(panic) = thread.join() {
-        std::panic::resume_unwind(panic);
-    }
-}
-
-fn ip(arguments: &str) {
-    let output = Command::new("ip").args(arguments.split(' ')).output();
-    let output = output.expect("the tests need `ip`: install iproute2");
-    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
-}
 
 /// The kernel's own packet socket on `far`.
 struct Far(OwnedFd);

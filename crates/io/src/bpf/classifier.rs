@@ -32,7 +32,7 @@ use crate::punt_mark;
 pub enum Outcome {
     /// Taken: on its way to a worker.
     Taken,
-    /// Passed: no worker is alive for its queue.
+    /// Passed: no worker serves its queue, or none that is alive.
     Standby,
     /// Passed: to another host's MAC address, which the kernel drops or bridges.
     OtherHost,
@@ -151,6 +151,8 @@ pub(crate) struct Classifier<'a> {
     pub(crate) maps: &'a Maps,
     /// Sockets by receive queue; only for [`Hook::Xdp`].
     pub(crate) sockets: Option<BorrowedFd<'a>>,
+    /// Receive queues that have a socket, the first ones; only for [`Hook::Xdp`].
+    pub(crate) queues: u32,
     /// Receive queue q belongs to worker q modulo this.
     pub(crate) workers: u32,
     /// Largest frame that packet memory holds.
@@ -209,6 +211,8 @@ impl Generator<'_> {
             self.asm.load(Width::U32, R7, R6, XDP_DATA);
             self.asm.load(Width::U32, R8, R6, XDP_DATA_END);
             self.asm.load(Width::U32, R1, R6, XDP_RX_QUEUE_INDEX);
+            let queues = self.from.queues as i32;
+            self.asm.jump_if_immediate(R1, If::GreaterOrEqual, queues, standby);
             self.asm.alu_immediate(Alu::Mod, R1, self.from.workers as i32);
             self.asm.store(Width::U32, R10, KEY_ON_STACK, R1);
         } else {

@@ -48,6 +48,9 @@ impl XdpPort {
     /// Loads the classifier of the interface with this index and MAC address, for either mode;
     /// nothing is attached yet. Frames larger than `packet_bytes_max` stay the kernel's.
     ///
+    /// The first `queues` receive queues are served, and each needs [`Self::register`]; frames of
+    /// others stay the kernel's.
+    ///
     /// # Errors
     /// The kernel's: `EPERM` without `CAP_BPF` and `CAP_NET_ADMIN`.
     pub fn new(
@@ -66,6 +69,7 @@ impl XdpPort {
                 hook: Hook::Xdp(mode),
                 maps: &maps,
                 sockets: Some(sockets.fd()),
+                queues,
                 workers: switch.workers() as u32,
                 packet_bytes_max: packet_bytes_max as u32,
             }

@@ -65,6 +65,8 @@ pub struct XdpQueue {
     memory: u32,
     outstanding: u32,
     sent: u64,
+    /// Frames that were to leave by an interface that is gone.
+    lost: u64,
 }
 
 impl XdpQueue {
@@ -104,7 +106,7 @@ impl XdpQueue {
         let transmits = options.queue < options.transmit_queues;
         let memory_id = memory.id();
         let mut queue =
-            Self { rings, socket, transmits, memory: memory_id, outstanding: 0, sent: 0 };
+            Self { rings, socket, transmits, memory: memory_id, outstanding: 0, sent: 0, lost: 0 };
         queue.fill(memory, options.ring_entries as usize);
         Ok(queue)
     }
@@ -137,6 +139,16 @@ impl XdpQueue {
         // An index that is written takes the cache line from the kernel, also with the same value.
         if pushed {
             self.rings.fill.publish();
+        }
+    }
+
+    /// Takes back what the kernel will not take: the interface is gone, and the socket is bound to
+    /// nothing for good.
+    fn lose(&mut self, memory: &mut PacketMemory) {
+        while let Some(descriptor) = self.rings.tx.retract() {
+            memory.give_back(descriptor.address);
+            self.outstanding -= 1;
+            self.lost += 1;
         }
     }
 
@@ -218,7 +230,8 @@ impl PortQueue for XdpQueue {
             self.flush(memory);
         }
         // More than a ring's length may be outstanding: what the kernel has taken off this ring and
-        // not completed yet. It takes no frame for whose completion it has no entry to spare.
+        // not completed yet. It takes no frame for whose completion it has no room
+        // (`xskq_prod_reserve_addr` in net/xdp/xsk_queue.h).
         let count = self.rings.tx.room(frames.len()).min(frames.len());
         for frame in frames.drain(..count) {
             let (address, length) = memory.surrender(frame);
@@ -243,8 +256,12 @@ impl PortQueue for XdpQueue {
                 break;
             }
             // EAGAIN, ENOBUFS, EBUSY: try again when something has moved; ENETDOWN: the frames stay
-            // queued until the interface is up again.
-            let _ = self.socket.wake_transmit();
+            // queued until the interface is up again, and leave then, however old.
+            let result = self.socket.wake_transmit().map_err(|error| error.raw_os_error());
+            if let Err(Some(libc::ENXIO | libc::ENODEV)) = result {
+                self.lose(memory);
+                break;
+            }
             self.complete(memory);
             let after = self.rings.tx.unconsumed();
             if after == before {
@@ -273,6 +290,7 @@ impl PortQueue for XdpQueue {
     }
 
     fn kernel_counters(&self) -> KernelCounters {
-        self.socket.kernel_counters()
+        let counters = self.socket.kernel_counters();
+        KernelCounters { tx_invalid: counters.tx_invalid + self.lost, ..counters }
     }
 }

@@ -110,6 +110,18 @@ impl<T: Copy> Ring<T> {
         self.index(self.offsets.producer).store(self.own, Ordering::Release);
     }
 
+    /// Producing side, when the kernel consumes no more: takes back the entry that was pushed last.
+    pub(super) fn retract(&mut self) -> Option<T> {
+        if self.unconsumed() == 0 {
+            return None;
+        }
+        self.own = self.own.wrapping_sub(1);
+        // SAFETY: the slot is inside the mapping; this side wrote it, and nobody consumed it.
+        let value = unsafe { self.entry(self.own).read() };
+        self.publish();
+        Some(value)
+    }
+
     /// Producing side: entries that the kernel has not consumed yet.
     pub(super) fn unconsumed(&mut self) -> u32 {
         self.other = self.index(self.offsets.consumer).load(Ordering::Acquire);
