@@ -1,11 +1,27 @@
-//! Packets for the kernel: the way there, and the limit on how many take it.
+//! Packets for the kernel: the way there, and the limits on how many take it.
 //!
 //! What a router itself must answer costs the kernel far more than forwarding costs a worker, so
-//! somebody who sends nothing else could keep it from its real work (RFC 6192). Each port has a token
-//! bucket of its own, so that one port's flood does not take the others' share.
+//! somebody who sends nothing else could keep it from its real work (RFC 6192). But a limit that all
+//! share does the attacker's work for him: a flood of one kind takes the place of every other. So:
+//!
+//! * each port has buckets of its own: one port's flood does not take the others' share;
+//! * each reason has a bucket of its own: packets without a route do not keep "too big" from senders;
+//! * for unresolved neighbours there are two: one for first packets, one for what follows them. A
+//!   first packet makes the kernel ask, and of those behind it the kernel keeps a few at the most
+//!   (RFC 4861 7.2.2 asks for one), so a host that is dead, or a network of them, takes the second
+//!   bucket and not the first. What is a first packet, [`Neighbours`] knows, which also gives one
+//!   neighbour a share of the second bucket only.
+//!
+//! The configured limit is that of each bucket. Time is an argument, once a round.
+
+mod bucket;
+mod neighbours;
 
 use linecard_io::PuntQueue;
-use linecard_packet::PortId;
+use linecard_packet::{PortId, PuntReason};
+
+use bucket::TokenBucket;
+pub(crate) use neighbours::{Neighbour, Neighbours, Turn};
 
 /// Where punted packets go.
 pub trait PuntSink: Send {
@@ -24,7 +40,10 @@ impl PuntSink for PuntQueue {
     }
 }
 
-/// How fast a port may punt, per worker.
+/// How fast a port may punt for each reason, per worker.
+///
+/// For [`PuntReason::NeighbourUnresolved`] it holds twice, for first packets and for the others; of
+/// these, one neighbour gets an eighth of the rate and half of the burst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PuntLimit {
     /// Packets a second in the long run; 0 punts no more than the burst, ever.
@@ -41,90 +60,33 @@ impl Default for PuntLimit {
     }
 }
 
-/// A token bucket (RFC 2697 without colours). Time is an argument and never runs backwards here: an
-/// earlier time counts as the last one seen.
+/// The buckets of one port.
 #[derive(Debug)]
-pub(crate) struct TokenBucket {
-    limit: PuntLimit,
-    /// In billionths of a packet, so that one nanosecond at any rate is a whole number.
-    credit: u64,
-    last_nanoseconds: Option<u64>,
+pub(crate) struct PortPuntLimits {
+    reasons: [TokenBucket; PuntReason::COUNT],
+    /// Packets to an unresolved neighbour after the first, which takes from the reason's bucket.
+    repeats: TokenBucket,
 }
 
-/// Credit of one packet.
-const PACKET: u64 = 1_000_000_000;
-
-impl TokenBucket {
-    /// A full bucket.
+impl PortPuntLimits {
     pub(crate) fn new(limit: PuntLimit) -> Self {
-        Self { limit, credit: u64::from(limit.burst_packets) * PACKET, last_nanoseconds: None }
-    }
-
-    /// Adds what the time since the last call earns. Once a batch.
-    pub(crate) fn refill(&mut self, now_nanoseconds: u64) {
-        let last = self.last_nanoseconds.unwrap_or(now_nanoseconds);
-        let elapsed = now_nanoseconds.saturating_sub(last);
-        let earned = elapsed.saturating_mul(u64::from(self.limit.rate_packets_per_second));
-        let full = u64::from(self.limit.burst_packets) * PACKET;
-        self.credit = self.credit.saturating_add(earned).min(full);
-        self.last_nanoseconds = Some(now_nanoseconds.max(last));
-    }
-
-    /// Takes a token; false when there is none.
-    pub(crate) fn take(&mut self) -> bool {
-        let enough = self.credit >= PACKET;
-        if enough {
-            self.credit -= PACKET;
+        Self {
+            reasons: std::array::from_fn(|_| TokenBucket::new(limit)),
+            repeats: TokenBucket::new(limit),
         }
-        enough
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: u64 = 1_000_000_000;
-
-    fn bucket(rate_packets_per_second: u32, burst_packets: u32) -> TokenBucket {
-        TokenBucket::new(PuntLimit { rate_packets_per_second, burst_packets })
     }
 
-    fn passed(bucket: &mut TokenBucket, attempts: u32) -> u32 {
-        (0..attempts).map(|_| u32::from(bucket.take())).sum()
+    /// Whether a packet may be punted; takes a token if so.
+    pub(crate) fn take(&mut self, reason: PuntReason, now_nanoseconds: u64) -> bool {
+        self.reasons[reason.index()].take(now_nanoseconds)
     }
 
-    #[test]
-    fn a_burst_passes_then_the_rate() {
-        let mut bucket = bucket(100, 10);
-        bucket.refill(5 * SECOND);
-        assert_eq!(passed(&mut bucket, 50), 10);
-        bucket.refill(5 * SECOND + SECOND / 100 - 1);
-        assert_eq!(passed(&mut bucket, 50), 0, "a nanosecond short of a packet");
-        bucket.refill(5 * SECOND + SECOND / 100);
-        assert_eq!(passed(&mut bucket, 50), 1);
-        bucket.refill(1_000_000 * SECOND);
-        assert_eq!(passed(&mut bucket, 50), 10, "no more than the burst is saved up");
-    }
-
-    #[test]
-    fn an_hour_of_a_flood_gets_the_rate() {
-        let mut bucket = bucket(1_000, 64);
-        let mut total = 0;
-        for millisecond in 0..=3_600_000u64 {
-            bucket.refill(millisecond * SECOND / 1_000);
-            total += passed(&mut bucket, 5);
+    /// The same for a packet to an unresolved neighbour.
+    pub(crate) fn take_unresolved(&mut self, turn: Turn, now_nanoseconds: u64) -> bool {
+        match turn {
+            Turn::First => self.take(PuntReason::NeighbourUnresolved, now_nanoseconds),
+            Turn::Repeat => self.repeats.take(now_nanoseconds),
+            Turn::TooMany => false,
         }
-        assert_eq!(total, 3_600_000 + 64);
-    }
-
-    #[test]
-    fn time_that_runs_backwards_earns_nothing() {
-        let mut bucket = bucket(1, 1);
-        bucket.refill(10 * SECOND);
-        assert!(bucket.take());
-        bucket.refill(2 * SECOND);
-        bucket.refill(10 * SECOND);
-        assert!(!bucket.take());
     }
 }

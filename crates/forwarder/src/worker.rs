@@ -10,7 +10,7 @@ use linecard_tables::publication::{Reader, Subscription};
 
 use crate::egress::{Egress, PortState, count_kernel, count_queues};
 use crate::idle::{Idle, IdlePolicy};
-use crate::punt::{PuntLimit, PuntSink, TokenBucket};
+use crate::punt::{Neighbours, PortPuntLimits, PuntLimit, PuntSink};
 
 /// How often a worker asks the kernel what it dropped on the worker's queues.
 const KERNEL_COUNTERS_INTERVAL_NANOSECONDS: u64 = 1_000_000_000;
@@ -29,7 +29,7 @@ pub struct WorkerConfig {
     pub route_stats: RouteStats,
     /// Where it punts to.
     pub punt: Box<dyn PuntSink>,
-    /// How fast each port may punt.
+    /// How fast each port may punt, for each reason.
     pub punt_limit: PuntLimit,
     /// Seed of the flow hash, not known to senders. Equal seeds choose equal paths.
     pub flow_hash_seed: u64,
@@ -55,6 +55,8 @@ pub struct Worker {
     pipeline: Pipeline,
     pub(crate) counters: WorkerCounters,
     punt: Box<dyn PuntSink>,
+    /// Neighbours that packets were punted for.
+    unresolved: Neighbours,
     kernel_counters_due_nanoseconds: u64,
     pub(crate) idle: Idle,
 }
@@ -87,9 +89,9 @@ impl Worker {
     /// `InvalidInput` when there are more queues than one worker can wait for (63), or a port without
     /// counters.
     pub fn new(config: WorkerConfig) -> io::Result<Self> {
-        let bucket = || TokenBucket::new(config.punt_limit);
+        let limits = || PortPuntLimits::new(config.punt_limit);
         let ports: Vec<_> =
-            config.ports.into_iter().map(|port| PortState::new(port, bucket())).collect();
+            config.ports.into_iter().map(|port| PortState::new(port, limits())).collect();
         let numbers = ports.iter().map(|port| port.id.index() + 1).max().unwrap_or(0);
         if numbers > config.counters.reader().ports() {
             return Err(io::Error::new(
@@ -115,6 +117,7 @@ impl Worker {
             },
             counters: config.counters,
             punt: config.punt,
+            unresolved: Neighbours::new(config.punt_limit),
             kernel_counters_due_nanoseconds: 0,
             idle,
         })
@@ -129,9 +132,8 @@ impl Worker {
         self.tables.refresh();
         let mut received = 0;
         for place in 0..self.ports.len() {
-            self.ports[place].punt_bucket.refill(now_nanoseconds);
             for queue in 0..self.ports[place].queues.len() {
-                received += self.carry_batch(place, queue);
+                received += self.carry_batch(place, queue, now_nanoseconds);
             }
         }
         if received > 0 {
@@ -148,7 +150,7 @@ impl Worker {
     }
 
     /// Takes one batch from a queue to its end; returns its packets.
-    fn carry_batch(&mut self, place: usize, queue: usize) -> usize {
+    fn carry_batch(&mut self, place: usize, queue: usize, now_nanoseconds: u64) -> usize {
         let port = &mut self.ports[place];
         let batch = &mut self.pipeline.batch;
         let received =
@@ -168,6 +170,9 @@ impl Worker {
             memory: &mut self.memory,
             counters: &mut self.counters,
             sink: self.punt.as_mut(),
+            unresolved: &mut self.unresolved,
+            flow_hash: &self.pipeline.flow_hash,
+            now_nanoseconds,
         };
         egress.finish(&mut self.pipeline.batch, place, queue);
         received
