@@ -61,6 +61,7 @@ pub struct XdpQueue {
     rings: Rings,
     socket: Socket,
     transmits: bool,
+    zero_copy: bool,
     /// The number of the memory whose chunks the rings carry.
     memory: u32,
     outstanding: u32,
@@ -104,9 +105,16 @@ impl XdpQueue {
             umem.first = Some((socket.fd().try_clone_to_owned()?, memory.id()));
         }
         let transmits = options.queue < options.transmit_queues;
-        let memory_id = memory.id();
-        let mut queue =
-            Self { rings, socket, transmits, memory: memory_id, outstanding: 0, sent: 0, lost: 0 };
+        let mut queue = Self {
+            rings,
+            transmits,
+            zero_copy: socket.is_zero_copy(),
+            socket,
+            memory: memory.id(),
+            outstanding: 0,
+            sent: 0,
+            lost: 0,
+        };
         queue.fill(memory, options.ring_entries as usize);
         Ok(queue)
     }
@@ -114,7 +122,7 @@ impl XdpQueue {
     /// True when the driver reads and writes packet memory itself.
     #[must_use]
     pub fn is_zero_copy(&self) -> bool {
-        self.socket.is_zero_copy()
+        self.zero_copy
     }
 
     /// The socket, to be put into the port's map.
@@ -143,7 +151,8 @@ impl XdpQueue {
     }
 
     /// Takes back what the kernel will not take: the interface is gone, and the socket is bound to
-    /// nothing for good.
+    /// nothing for good. Only in copy mode, where the kernel takes frames in this thread's system
+    /// calls alone; some drivers say the same while they have no XDP program and still send.
     fn lose(&mut self, memory: &mut PacketMemory) {
         while let Some(descriptor) = self.rings.tx.retract() {
             memory.give_back(descriptor.address);
@@ -258,7 +267,9 @@ impl PortQueue for XdpQueue {
             // EAGAIN, ENOBUFS, EBUSY: try again when something has moved; ENETDOWN: the frames stay
             // queued until the interface is up again, and leave then, however old.
             let result = self.socket.wake_transmit().map_err(|error| error.raw_os_error());
-            if let Err(Some(libc::ENXIO | libc::ENODEV)) = result {
+            if let Err(Some(libc::ENXIO | libc::ENODEV)) = result
+                && !self.zero_copy
+            {
                 self.lose(memory);
                 break;
             }
