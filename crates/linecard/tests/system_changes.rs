@@ -58,12 +58,12 @@ fn a_deleted_neighbour_is_found_again_without_loss(mode: PortMode) {
         let load = load(&topology, ipv6, 8, 1_000_000);
         let load = load.start(&topology.client).expect("a load");
         assert!(sink.wait_packets(500, DEADLINE), "traffic flows");
+        let version = || daemon.client().health().expect("an answer").snapshot_version;
         for _ in 0..5 {
-            let punted = daemon.punted(PuntReason::NeighbourUnresolved);
+            let seen = version();
             topology.router.delete_neighbour(path.near.interface, gateway).expect("it was there");
-            daemon.wait_for("packets go to the kernel", |daemon| {
-                daemon.punted(PuntReason::NeighbourUnresolved) > punted
-            });
+            // One snapshot without the neighbour, and one with it again.
+            daemon.wait_for("it is gone and back", |_| version() >= seen + 2);
             daemon.wait_neighbour(path.near.interface, gateway, true);
         }
         let more = sink.packets() + 500;
@@ -74,7 +74,7 @@ fn a_deleted_neighbour_is_found_again_without_loss(mode: PortMode) {
         assert_eq!((came.packets, came.missing), (sent.packets, 0), "{came:?}");
         daemon.assert_books_balance();
         let punted = daemon.punted(PuntReason::NeighbourUnresolved) - before;
-        assert!(punted >= 5 && punted < sent.packets / 2, "{punted} of {sent:?}");
+        assert!(punted < sent.packets / 2, "{punted} of {sent:?}");
     }
 }
 
@@ -135,7 +135,8 @@ fn a_link_goes_down_and_comes_back(mode: PortMode) {
             send_all(&topology, ipv6, 64, 640);
             daemon.assert_count("by the other path", before + 640, |it| sent(it, b));
         }
-        daemon.assert_books_balance();
+        // What was on its way to the port waits in its queue for the link.
+        daemon.assert_books_balance_now();
 
         topology.router.set_up(port).expect("up");
         topology.router.wait_running(port, DEADLINE).expect("up");

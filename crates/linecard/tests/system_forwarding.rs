@@ -7,9 +7,7 @@ use std::net::SocketAddr;
 
 use common::traffic::{probe, send_all};
 use common::{DEADLINE, Daemon, PortMode, for_each_port_mode, kernel_forwarded, resolved_topology};
-use linecard_lab::{
-    NeighbourState, PingOptions, RouterOptions, RouterTopology, TcpDirection, TcpTransfer, ping,
-};
+use linecard_lab::{PingOptions, RouterOptions, RouterTopology, TcpDirection, TcpTransfer, ping};
 use linecard_packet::PuntReason;
 
 for_each_port_mode!(
@@ -53,30 +51,27 @@ fn ping_passes(mode: PortMode) {
 /// The kernel finds the neighbour, and the packet that asked for it is not lost.
 fn first_packet_to_an_unresolved_neighbour_arrives(mode: PortMode) {
     let topology = RouterTopology::new(&RouterOptions::default()).expect("a topology");
+    let link = &topology.client_link;
+    // The client knows the router for good: its own ARP and ND would tell the kernel of the client.
+    for router in [link.far.ipv4.addr().into(), link.far.ipv6.addr().into()] {
+        topology.client.add_neighbour(link.near.interface, router, link.far.mac).expect("added");
+    }
     let daemon = Daemon::on_router(&topology, mode);
     for ipv6 in [false, true] {
-        for port in topology.router_ports() {
-            topology.router.flush_neighbours(port.interface).expect("flushed");
-        }
-        daemon.wait_for("no neighbour left", |daemon| {
-            daemon.client().neighbours().expect("an answer").neighbours.is_empty()
-        });
+        // A host of a connected network; gateways are resolved without any packet.
+        let (inside, host) = (link.far.interface, topology.client_address(ipv6));
+        topology.router.flush_neighbours(inside).expect("flushed");
+        daemon.wait_neighbour(inside, host, false);
         let unresolved = daemon.punted(PuntReason::NeighbourUnresolved);
         let outcome = probe(&topology, topology.server_address(ipv6), DEADLINE);
         assert!(outcome.is_reply(), "IPv6 {ipv6}: {outcome:?}");
-        // The request and, the client being unknown as well, perhaps the reply.
+        // The reply, and perhaps the request, if the server's gateway was not found yet.
         daemon.wait_for("the punt", |it| it.punted(PuntReason::NeighbourUnresolved) > unresolved);
         let punted = daemon.punted(PuntReason::NeighbourUnresolved) - unresolved;
         assert!((1..=2).contains(&punted), "IPv6 {ipv6}: {punted} punted");
-        let known = topology.router_ports()[1..].iter().any(|port| {
-            let neighbours = topology.router.neighbours(port.interface).expect("a list");
-            neighbours.iter().any(|it| {
-                it.address.is_ipv6() == ipv6
-                    && it.mac.is_some()
-                    && it.state != NeighbourState::Permanent
-            })
-        });
-        assert!(known, "the kernel holds the server as a neighbour");
+        let neighbours = topology.router.neighbours(inside).expect("a list");
+        let known = neighbours.iter().any(|it| it.address == host && it.mac.is_some());
+        assert!(known, "the kernel holds the client as a neighbour: {neighbours:?}");
         let forwarded = daemon.total().forwarded_packets;
         daemon.wait_for("Linecard forward to the neighbour", |daemon| {
             let outcome = probe(&topology, topology.server_address(ipv6), DEADLINE);

@@ -293,6 +293,11 @@ impl Daemon {
     /// stopped: it waits until no packet is queued any more.
     pub fn assert_books_balance(&self) {
         self.wait_for("the transmit queues empty", |daemon| daemon.total().queued_packets == 0);
+        self.assert_books_balance_now();
+    }
+
+    /// The same at any moment, with packets queued or not.
+    pub fn assert_books_balance_now(&self) {
         let report = self.ports();
         for port in &report.ports {
             assert_eq!(port.totals.balance(), 0, "books of {}: {port:#?}", port.name);
