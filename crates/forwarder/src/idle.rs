@@ -23,9 +23,11 @@ use crate::worker::Worker;
 
 /// Descriptors that a worker can wait for, its wake descriptor included.
 const DESCRIPTORS_MAX: usize = 64;
-/// Rounds that a stopping worker gives to what its receive queues still hold.
-const DRAIN_ROUNDS_MAX: usize = 64;
-/// How long a stopping worker waits for its transmit queues, in nanoseconds.
+/// How long a stopping worker's receive queues must have been empty, in nanoseconds: a poll of the
+/// driver that had taken packets for the worker when it stood down may hand them over a little later.
+const DRAIN_QUIET_NANOSECONDS: u64 = 1_000_000;
+/// How long a stopping worker gives to its receive queues, and then to its transmit queues, in
+/// nanoseconds.
 const DRAIN_NANOSECONDS_MAX: u64 = 20_000_000;
 
 /// When a worker without packets goes to sleep, and for how long.
@@ -153,10 +155,13 @@ impl Worker {
     /// Forwards what was received already, waits a little for the transmit queues, and counts what
     /// they still hold as dropped.
     fn drain(&mut self, now: impl Fn() -> u64) {
-        for _ in 0..DRAIN_ROUNDS_MAX {
-            if self.run_once(now()) == 0 {
-                break;
+        let start = now();
+        let (mut last_packet, mut at) = (start, start);
+        while at < last_packet + DRAIN_QUIET_NANOSECONDS && at < start + DRAIN_NANOSECONDS_MAX {
+            if self.run_once(at) > 0 {
+                last_packet = at;
             }
+            at = now();
         }
         let deadline = now() + DRAIN_NANOSECONDS_MAX;
         while self.queued() > 0 && now() < deadline {
