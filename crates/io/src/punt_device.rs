@@ -91,7 +91,7 @@ impl PuntQueue {
     /// Hands a frame to the kernel as if received on port number `port`; false when the kernel did
     /// not take it. One system call a packet: the caller limits the rate.
     ///
-    /// The frame's source address becomes the mark ([`punt_mark`]), so that the classifier knows it
+    /// The frame's source address becomes the mark ([`punt_mark()`]), so that the classifier knows it
     /// again and lets it pass. The kernel does not look at it.
     pub fn punt(&mut self, port: u16, frame: &[u8]) -> bool {
         if frame.len() < MAC_ADDRESSES_BYTES || port >= PUNT_PORTS_MAX {

@@ -1,8 +1,9 @@
 //! The plain twin of the route tables: maps, a linear scan over the routes, one packet at a time.
 //!
-//! It takes the same updates and must come to the same decision as [`RouteTables`] and the stage,
-//! which property tests and fuzzers compare. Which member of a group carries a flow depends on the
-//! group's history, so the twin is given the choice and checks only that it is a member.
+//! It takes the same updates and must come to the same decision as
+//! [`RouteTables`](super::RouteTables) and the stage, which property tests and fuzzers compare. Which
+//! member of a group carries a flow depends on the group's history, so the twin is given the choice
+//! and checks only that it is a member.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
