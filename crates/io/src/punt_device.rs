@@ -66,6 +66,20 @@ impl PuntDevice {
         &self.interface.name
     }
 
+    /// The kernel's index of it.
+    #[must_use]
+    pub fn interface_index(&self) -> u32 {
+        self.interface.index
+    }
+
+    /// Sets it up again after somebody has set it down.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_up(&self) -> io::Result<()> {
+        interface::set_up(&self.interface.name)
+    }
+
     /// Frames punted for port number `port` go to the ingress of this interface from now on.
     ///
     /// # Errors

@@ -9,8 +9,10 @@
 //! 4. to stop, all switches stand down first, then the workers drain their queues, and only then
 //!    is anything closed.
 
+mod advice;
 mod claim;
 mod control_loop;
+mod link_watch;
 mod neighbours;
 mod ports;
 mod source;
@@ -29,6 +31,7 @@ use linecard_io::{DeadManSwitch, LocalAddresses, PuntDevice};
 use linecard_packet::PortId;
 use linecard_services::route::RouteTables;
 use linecard_tables::publication::Writer;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tracing::info;
 
 use self::control_loop::ControlLoop;
@@ -36,7 +39,7 @@ use self::ports::{Plan, ServedPort};
 use self::source::{DaemonSource, Shared};
 use self::workers::Workers;
 
-/// Runs until SIGINT or SIGTERM.
+/// Runs until SIGINT, SIGTERM or SIGHUP.
 ///
 /// # Errors
 /// What keeps the router from starting: a missing interface, privilege or kernel feature, each
@@ -64,6 +67,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     }
     let mut mirror = Mirror::open().context("open the netlink mirror")?;
     mirror.sync(&mut rib).context("read the kernel's links, addresses, neighbours and routes")?;
+    let bypassed = advice::give(&served, &rib);
     let mut updates = Vec::new();
     rib.drain_local(&mut updates);
     for update in updates {
@@ -81,6 +85,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         status: Mutex::default(),
         workers: workers.readers(),
         started,
+        bypassed,
     });
     let server = api.serve(Arc::new(DaemonSource::new(Arc::clone(&shared))))?;
     info!(workers = plan.workers, socket = %server.socket().display(), "forwarding");
@@ -91,6 +96,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         writer,
         local,
         workers: &workers,
+        punt: &punt,
         resync_due: started,
     };
     let outcome = control.run(&signals);
@@ -119,11 +125,12 @@ fn prefer() {
     }
 }
 
-/// A socket that becomes readable on SIGINT or SIGTERM.
+/// A socket that becomes readable on SIGINT, SIGTERM or SIGHUP (a lost terminal is no reason to leave
+/// the ports as no stop would).
 fn signals() -> anyhow::Result<UnixStream> {
     let (read, write) = UnixStream::pair().context("make a pipe for signals")?;
     read.set_nonblocking(true).context("make a pipe for signals")?;
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
         let write = write.try_clone().context("make a pipe for signals")?;
         signal_hook::low_level::pipe::register(signal, write).context("register for signals")?;
     }

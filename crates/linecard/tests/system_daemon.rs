@@ -10,7 +10,7 @@ use common::{
     DEADLINE, Daemon, LINECARD, Options, PortMode, for_each_port_mode, kernel_forwarded,
     resolved_topology, run_in, text,
 };
-use linecard_lab::{Namespace, Route};
+use linecard_lab::{Namespace, PingOptions, Route, ping};
 use linecard_observe::PortsReport;
 use linecard_packet::DropReason;
 use serde_json::{Value, json};
@@ -181,4 +181,25 @@ fn shown_neighbours_are_the_kernels(topology: &linecard_lab::RouterTopology, dae
     of_linecard.sort();
     assert_eq!(of_linecard, of_kernel);
     assert_eq!(of_kernel.len(), 6, "one of each family on each port");
+}
+
+#[test]
+fn the_punt_device_is_kept_up_and_its_loss_gives_all_to_the_kernel() {
+    let topology = resolved_topology();
+    let daemon = Daemon::on_router(&topology, PortMode::Native);
+    topology.router.set_down("linecard0").expect("it may be set down");
+    daemon.wait_for("it is up again", |_| {
+        topology.router.interface("linecard0").is_ok_and(|device| device.is_up)
+            && daemon.log().contains("was set down")
+    });
+    topology.router.delete_link("linecard0").expect("it may be deleted");
+    daemon.wait_for("the trouble is told", |daemon| {
+        let health = daemon.client().health().expect("an answer");
+        health.troubles.iter().any(|trouble| trouble.contains("punt device"))
+    });
+    let received = daemon.total().received_packets;
+    let options = PingOptions { count: 3, timeout: DEADLINE, ..PingOptions::default() };
+    let report = ping(&topology.client, topology.server_address(false), &options).expect("a ping");
+    assert!(report.is_complete(), "the kernel forwards: {report:?}");
+    assert_eq!(daemon.total().received_packets, received, "and Linecard receives nothing");
 }

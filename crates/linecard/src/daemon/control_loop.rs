@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use linecard_control::mirror::Mirror;
 use linecard_control::rib::Rib;
-use linecard_io::LocalAddresses;
+use linecard_io::{LocalAddresses, PuntDevice};
 use linecard_services::route::{RouteTables, RouteUpdate};
 use linecard_tables::publication::{Publish, Writer};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::{error, info, warn};
 
+use super::link_watch::LinkWatch;
 use super::neighbours::NeighbourKeeper;
 use super::source::Shared;
 use super::workers::Workers;
@@ -34,6 +35,7 @@ pub(super) struct ControlLoop<'a> {
     pub(super) writer: Writer<RouteTables, RouteUpdate>,
     pub(super) local: LocalAddresses,
     pub(super) workers: &'a Workers,
+    pub(super) punt: &'a PuntDevice,
     pub(super) resync_due: Instant,
 }
 
@@ -56,6 +58,7 @@ impl ControlLoop<'_> {
     pub(super) fn run(mut self, signals: &UnixStream) -> anyhow::Result<()> {
         let mut patience = BUSY;
         let mut neighbours = NeighbourKeeper::new(Instant::now());
+        let mut links = LinkWatch::default();
         while !self.wait(signals, patience)? {
             // While the workers still hold the retired copy no more is read: the kernel's buffer
             // and, at its end, a resync bound what waits.
@@ -67,6 +70,7 @@ impl ControlLoop<'_> {
                 (false, true) => QUIET,
             };
             self.follow_addresses();
+            links.look(self.shared, self.punt, self.workers);
             self.report();
             neighbours.keep(Instant::now(), self.shared, &mut self.mirror);
         }

@@ -13,11 +13,11 @@ use linecard_control::rib::{HeldRoute, Rib};
 use linecard_io::Outcome;
 use linecard_observe::{
     HealthReport, HealthState, NeighbourReport, NeighbourState, NeighboursReport, NextHopReport,
-    PassedReport, PortReport, PortState, PortsReport, RouteKind, RouteQuery, RouteReport,
-    RoutesReport,
+    PassedReport, PortReport, PortsReport, RouteKind, RouteQuery, RouteReport, RoutesReport,
 };
 use linecard_packet::{AdjacencyId, PortId, PortTotals};
 
+use super::link_watch::state;
 use super::ports::ServedPort;
 use super::workers::WorkerReaders;
 
@@ -39,6 +39,7 @@ pub(super) struct Status {
     pub(super) routes: usize,
     pub(super) table_overflows: u64,
     pub(super) workers_ended: usize,
+    pub(super) punt_device_gone: bool,
     pub(super) mirror: mirror::Counters,
 }
 
@@ -109,11 +110,7 @@ impl Source for DaemonSource {
                 name: port.interface.name.clone(),
                 kind: port.kind().to_owned(),
                 mode: port.mode(),
-                state: match rib.link(port.interface.index) {
-                    None => PortState::Gone,
-                    Some(link) if link.up && link.carrier => PortState::Up,
-                    Some(_) => PortState::Down,
-                },
+                state: state(&rib, port.interface.index),
                 queues: port.queues,
                 totals: totals[usize::from(number)].clone(),
                 passed: passed(port),
@@ -159,6 +156,11 @@ impl Source for DaemonSource {
                 "{} workers have ended; the kernel forwards their packets: see the log",
                 status.workers_ended
             ));
+        }
+        if status.punt_device_gone {
+            troubles.push(
+                "the punt device is gone, so the kernel forwards: restart Linecard".to_owned(),
+            );
         }
         if status.table_overflows > 0 {
             troubles.push(format!(

@@ -141,9 +141,14 @@ impl Workers {
         self.threads.iter().filter(|thread| thread.is_finished()).count()
     }
 
+    /// Gives all packets to the kernel; the workers run on, without any.
+    pub(super) fn stand_down(&self) {
+        self.switch.stand_down();
+    }
+
     /// Gives all packets to the kernel, tells the workers to drain and end, and waits for them.
     pub(super) fn stop(&mut self) {
-        self.switch.stand_down();
+        self.stand_down();
         self.stop.store(true, Ordering::Release);
         if let Err(error) = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes()) {
             warn!(%error, "workers will notice the stop a little later");
