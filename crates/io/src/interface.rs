@@ -7,7 +7,8 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-/// `ETHTOOL_GCHANNELS`, `ETHTOOL_GFLAGS`, `ETHTOOL_SFLAGS`.
+/// `ETHTOOL_GDRVINFO`, `ETHTOOL_GCHANNELS`, `ETHTOOL_GFLAGS`, `ETHTOOL_SFLAGS`.
+const GET_DRIVER: u32 = 0x03;
 const GET_CHANNELS: u32 = 0x3c;
 const GET_FLAGS: u32 = 0x25;
 const SET_FLAGS: u32 = 0x26;
@@ -44,6 +45,14 @@ struct Channels {
     tx: u32,
     other: u32,
     combined: u32,
+}
+
+/// `struct ethtool_drvinfo`.
+#[repr(C)]
+struct DriverInfo {
+    command: u32,
+    driver: [u8; 32],
+    rest: [u8; 160],
 }
 
 /// `struct ethtool_value`.
@@ -87,6 +96,17 @@ impl Interface {
             receive_queues,
             transmit_queues,
         })
+    }
+
+    /// The driver's name, such as `veth`.
+    ///
+    /// # Errors
+    /// The kernel's: the interface is gone, or its driver does not say.
+    pub fn driver(&self) -> io::Result<String> {
+        let mut info = DriverInfo { command: GET_DRIVER, driver: [0; 32], rest: [0; 160] };
+        Control::new(&self.name)?.ethtool(&mut info)?;
+        let name = info.driver.split(|&byte| byte == 0).next().unwrap_or_default();
+        Ok(String::from_utf8_lossy(name).into_owned())
     }
 
     /// Turns off "receive VLAN tag stripping" where it is on, so that tags stay in the frame where

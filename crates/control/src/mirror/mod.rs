@@ -9,6 +9,7 @@
 //! [`Mirror::sync`] when that asks for it.
 
 mod decode;
+pub mod netfilter;
 mod raw;
 mod socket;
 
@@ -22,6 +23,7 @@ use netlink_packet_route::{
     AddressFamily,
     neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage},
 };
+use netlink_sys::protocols::NETLINK_ROUTE;
 use thiserror::Error;
 
 use self::{
@@ -148,7 +150,7 @@ impl Mirror {
     pub fn open_with_buffer(buffer_bytes: usize) -> Result<Self, Error> {
         Ok(Self {
             listener: NetlinkSocket::listener(&GROUPS, buffer_bytes).map_err(Error::Open)?,
-            requester: NetlinkSocket::requester().map_err(Error::Open)?,
+            requester: NetlinkSocket::requester(NETLINK_ROUTE).map_err(Error::Open)?,
             settings: HashMap::new(),
             counters: Counters::default(),
             lost: false,

@@ -48,17 +48,17 @@ pub(super) struct NetlinkSocket {
 }
 
 impl NetlinkSocket {
-    fn open() -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
+    fn open(protocol: isize) -> io::Result<Self> {
+        let mut socket = Socket::new(protocol)?;
         socket.bind_auto()?;
         // Not all kernels know it; without it dumps hold more than was asked for.
         let _ = socket.set_netlink_get_strict_chk(true);
         Ok(Self { socket, buffer: vec![0; DATAGRAM_BYTES_MAX], sequence: 0 })
     }
 
-    /// A socket for requests, which waits for answers.
-    pub(super) fn requester() -> io::Result<Self> {
-        let this = Self::open()?;
+    /// A socket for requests to a `NETLINK_*` protocol, which waits for answers.
+    pub(super) fn requester(protocol: isize) -> io::Result<Self> {
+        let this = Self::open(protocol)?;
         let timeout = Some(ANSWER_WITHIN);
         sockopt::set_socket_timeout(this.as_fd(), sockopt::Timeout::Recv, timeout)?;
         Ok(this)
@@ -66,7 +66,7 @@ impl NetlinkSocket {
 
     /// A socket for news of the given multicast groups, which never waits.
     pub(super) fn listener(groups: &[u32], buffer_bytes: usize) -> io::Result<Self> {
-        let this = Self::open()?;
+        let this = Self::open(NETLINK_ROUTE)?;
         // The plain option is bounded by net.core.rmem_max, the other needs CAP_NET_ADMIN.
         if sockopt::set_socket_recv_buffer_size_force(this.as_fd(), buffer_bytes).is_err() {
             sockopt::set_socket_recv_buffer_size(this.as_fd(), buffer_bytes)?;

@@ -17,6 +17,7 @@ use linecard_observe::{
 };
 use linecard_packet::{AdjacencyId, PortId, PortTotals};
 
+use super::advice;
 use super::link_watch::state;
 use super::ports::ServedPort;
 use super::workers::WorkerReaders;
@@ -30,6 +31,8 @@ pub(super) struct Shared {
     pub(super) status: Mutex<Status>,
     pub(super) workers: Vec<WorkerReaders>,
     pub(super) started: Instant,
+    /// A sentence for each thing of the kernel's that transit bypasses, as found at the start.
+    pub(super) bypassed: Vec<String>,
 }
 
 /// How the control side is doing.
@@ -97,6 +100,11 @@ impl DaemonSource {
         })
         .collect()
     }
+
+    fn not_forwarding(&self) -> Vec<String> {
+        let ports = self.shared.ports();
+        advice::not_forwarding(&ports, &self.shared.rib())
+    }
 }
 
 impl Source for DaemonSource {
@@ -150,6 +158,8 @@ impl Source for DaemonSource {
 
     fn health(&self) -> HealthReport {
         let mut troubles = self.gone();
+        troubles.extend(self.not_forwarding());
+        troubles.extend_from_slice(&self.shared.bypassed);
         let status = self.shared.status();
         if status.workers_ended > 0 {
             troubles.push(format!(
