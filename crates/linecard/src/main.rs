@@ -41,8 +41,22 @@ fn show_error(error: &anyhow::Error) {
                 None => writeln!(stderr, "{line}"),
             })
         }
-        None => writeln!(stderr, "{word} {error:#}"),
+        None => writeln!(stderr, "{word} {}", with_causes(error)),
     };
+}
+
+/// The error and its causes, each said once: many errors name their cause themselves.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.ends_with(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
 }
 
 fn log_to_stderr(filter: &tracing_subscriber::filter::Targets) {

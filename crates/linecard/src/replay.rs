@@ -5,6 +5,7 @@
 //! time, so the same files give the same result on any machine.
 
 use std::os::fd::BorrowedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -40,6 +41,7 @@ pub(crate) struct Outcome {
 
 /// Replays the captures of `config` to their end.
 pub(crate) fn run(config: &Config) -> anyhow::Result<Outcome> {
+    refuse_to_overwrite(config)?;
     let clock = Arc::new(Clock::default());
     let mut ports = Vec::new();
     for (number, port) in config.ports.iter().enumerate() {
@@ -92,6 +94,30 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<Outcome> {
     let ports = PortsReport::new(config.ports.iter().zip(totals).map(report).collect());
     let errors = std::mem::take(&mut *clock.errors.lock().expect("no queue panics with it"));
     Ok(Outcome { ports, errors })
+}
+
+/// An output empties its file at once: none may be the input of any port, by whatever name.
+fn refuse_to_overwrite(config: &Config) -> anyhow::Result<()> {
+    let files = config.ports.iter().filter_map(|port| match &port.kind {
+        PortKind::Pcap { input, output, .. } => Some((input.as_deref(), output.as_deref())),
+        _ => None,
+    });
+    let (inputs, outputs): (Vec<_>, Vec<_>) = files.unzip();
+    for output in outputs.into_iter().flatten() {
+        if inputs.iter().flatten().any(|input| is_same_file(input, output)) {
+            let output = output.display();
+            anyhow::bail!("{output} is an input of this replay: name another file to write to");
+        }
+    }
+    Ok(())
+}
+
+/// True for two names of one regular file; what is no file, `/dev/null` say, cannot be overwritten.
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    match (a.metadata(), b.metadata()) {
+        (Ok(a), Ok(b)) => a.is_file() && (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        _ => a == b,
+    }
 }
 
 fn memory(config: &Config) -> anyhow::Result<PacketMemory> {

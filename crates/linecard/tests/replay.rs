@@ -213,12 +213,40 @@ fn the_punt_limit_goes_by_the_time_of_the_capture() {
 }
 
 #[test]
+fn no_output_overwrites_an_input() {
+    let directory = tempfile::tempdir().expect("a directory of our own");
+    let input = capture(&[(1, udp4(LAN, HOST, "8.8.8.8", 64))]);
+    write(&directory, "in.pcap", &input);
+    let path = |name: &str| directory.path().join(name);
+    std::fs::hard_link(path("in.pcap"), path("hard.pcap")).expect("linked");
+    std::os::unix::fs::symlink("in.pcap", path("soft.pcap")).expect("linked");
+    let refused = |arguments: &[&str]| {
+        let output = replay(directory.path(), arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(errors.contains(".pcap is an input of this replay"), "{arguments:?}: {errors}");
+        assert_eq!(read(&directory, "in.pcap"), input, "{arguments:?}");
+    };
+    for name in ["in.pcap", "./in.pcap", "hard.pcap", "soft.pcap"] {
+        refused(&["in.pcap", "--output", name]);
+    }
+    // The output of one port and the input of another one, which is opened later.
+    let crossed = CONFIGURATION
+        .replace("\"lan-out.pcap\"", "\"in.pcap\"")
+        .replace("\"wan.pcap\"", "\"soft.pcap\"");
+    write(&directory, "replay.toml", crossed.as_bytes());
+    write(&directory, "lan.pcap", &capture(&[]));
+    refused(&["--config", "replay.toml"]);
+}
+
+#[test]
 fn what_is_wrong_with_a_capture_is_named() {
     let directory = tempfile::tempdir().expect("a directory of our own");
     let output = replay(directory.path(), &["no.pcap"]);
     assert_eq!(output.status.code(), Some(1));
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(errors.contains("no.pcap: cannot read"), "{errors}");
+    let expected = "error: no.pcap: cannot read: No such file or directory (os error 2)\n";
+    assert_eq!(errors, expected);
 
     // Cut in the second packet: the first is replayed all the same.
     let whole = capture(&[(1, udp4(LAN, HOST, "8.8.8.8", 64)), (2, udp6(LAN, HOST, 64))]);
