@@ -78,7 +78,7 @@ fn passed(ports: &PortsReport) -> Vec<ReasonReport> {
             let place = found.unwrap_or_else(|| {
                 lines.push(ReasonReport {
                     reason: at.reason.clone(),
-                    description: String::new(),
+                    description: at.description.clone(),
                     packets: 0,
                     ports: Vec::new(),
                 });
@@ -111,7 +111,12 @@ mod tests {
                 state: PortState::Up,
                 queues: 1,
                 totals,
-                passed: vec![PassedReport { reason: "not_ip".to_owned(), packets: 2, bytes: 84 }],
+                passed: vec![PassedReport {
+                    reason: "not_ip".to_owned(),
+                    description: "It is neither IPv4 nor IPv6.".to_owned(),
+                    packets: 2,
+                    bytes: 84,
+                }],
             }
         };
         let report =
@@ -121,6 +126,7 @@ mod tests {
         assert_eq!((line.packets, line.ports.len()), (7, 2));
         assert_eq!(line.description, "The route is of type blackhole.");
         assert_eq!((report.passed.len(), report.passed[0].packets), (1, 6));
+        assert_eq!(report.passed[0].description, "It is neither IPv4 nor IPv6.");
         assert!(report.punts.iter().all(|line| line.packets == 0 && !line.description.is_empty()));
     }
 }

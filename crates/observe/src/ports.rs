@@ -48,6 +48,9 @@ pub struct PortReport {
 pub struct PassedReport {
     /// The reason's label: `local`, `not_ip`, `standby` …
     pub reason: String,
+    /// What it means, in a sentence.
+    #[serde(default)]
+    pub description: String,
     /// Frames.
     pub packets: u64,
     /// Their bytes, link-layer header included.

@@ -87,6 +87,24 @@ impl Outcome {
             Self::Punted => "punted",
         }
     }
+
+    /// What it means, in a sentence.
+    #[must_use]
+    pub const fn description(self) -> &'static str {
+        match self {
+            Self::Taken => "It was taken, and is on its way to a worker.",
+            Self::Standby => "No worker serves its queue, or none that is alive.",
+            Self::OtherHost => "It is for another host's MAC address.",
+            Self::Multicast => "It is for a group, or for an IPv6 link-local address.",
+            Self::NotIp => "It is neither IPv4 nor IPv6.",
+            Self::TtlExpired => "Its TTL or hop limit is 1 or 0.",
+            Self::Ipv4Options => "It has IPv4 options.",
+            Self::Ipv6HopByHop => "It has an IPv6 hop-by-hop header.",
+            Self::Local => "It is for one of the router's own addresses.",
+            Self::Oversized => "It is larger than a frame of packet memory.",
+            Self::Punted => "Linecard punted it, and it comes by again on its way to the kernel.",
+        }
+    }
 }
 
 /// Packets and bytes of one outcome on one port, since the port was opened.

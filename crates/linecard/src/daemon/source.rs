@@ -209,6 +209,7 @@ fn passed(port: &ServedPort) -> Vec<PassedReport> {
         .filter(|&(outcome, _)| outcome != Outcome::Taken)
         .map(|(outcome, total)| PassedReport {
             reason: outcome.label().to_owned(),
+            description: outcome.description().to_owned(),
             packets: total.packets,
             bytes: total.bytes,
         })
