@@ -199,6 +199,7 @@ via = "192.0.2.2"
         ["2:13", "3:13", "5:15", "7:17", "9:10", "12:16", "14:8", "16:13", "17:13", "19:10"],
         "{found:#?}"
     );
+    assert!(found[8].contains("a kernel port takes no `addresses`"), "{}", found[8]);
     assert!(found[9].contains("the kernel owns the routes"), "{}", found[9]);
 }
 

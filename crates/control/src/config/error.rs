@@ -135,8 +135,9 @@ impl Errors {
     pub(super) fn unreadable(path: &Path, error: &io::Error) -> Self {
         let help = match error.kind() {
             io::ErrorKind::NotFound => {
-                "name another file with --config, or name ports with `linecard run --port eth0`"
+                "name another file, or serve ports without one: `linecard run --port eth0`"
             }
+            io::ErrorKind::IsADirectory => "name a file in this directory",
             io::ErrorKind::PermissionDenied => "its owner must let this user read it",
             io::ErrorKind::InvalidData => "a configuration is UTF-8 text",
             _ => "see the reason above",

@@ -119,9 +119,11 @@ fn refuse_foreign_keys(checker: &mut Checker<'_>, port: &text::Port) {
     ];
     const KERNEL_OWNS: &str = "leave it out: the kernel owns it (see `ip link` and `ip address`)";
     let mut refuse = |keys: &[(&str, Option<Range<usize>>)], help: &str| {
+        // Kinds of kernel ports differ in how packets are received; of `auto` nobody need have heard.
+        let kind = if port.kind == text::PortKind::Auto { "kernel" } else { port.kind.label() };
         for (key, span) in keys {
             if let Some(span) = span {
-                let message = format!("a {} port takes no `{key}`", port.kind.label());
+                let message = format!("a {kind} port takes no `{key}`");
                 checker.refuse_span(span, message, help);
             }
         }
