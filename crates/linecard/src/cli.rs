@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use ipnet::IpNet;
 use linecard_control::config::{PATH_DEFAULT, SOCKET_DEFAULT};
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 /// A network processor for routers: forwards the transit traffic of a Linux router beside its
 /// kernel, and falls back to the kernel.
@@ -24,11 +24,36 @@ pub(crate) struct Cli {
         value_name = "FILTER",
         env = "LINECARD_LOG",
         default_value = "info",
-        hide_default_value = true
+        hide_default_value = true,
+        value_parser = log_filter
     )]
     pub(crate) log: Targets,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// Reads a filter; a bare word is a level, since one that was meant to be would log nothing.
+fn log_filter(text: &str) -> Result<Targets, String> {
+    let filter: Targets = text.parse().map_err(|error| format!("{error}"))?;
+    let is_target = |word: &str| {
+        word.contains('=') || word.contains("::") || word.starts_with(env!("CARGO_PKG_NAME"))
+    };
+    let words = text.split(',').map(str::trim);
+    match words.into_iter().find(|word| !is_target(word) && word.parse::<LevelFilter>().is_err()) {
+        Some(word) => Err(format!("`{word}` is no level: error, warn, info, debug, trace or off")),
+        None => Ok(filter),
+    }
+}
+
+/// Reads a prefix; host bits that are set are more likely a mistake than meant to be ignored.
+fn prefix(text: &str) -> Result<IpNet, String> {
+    let prefix: IpNet = text.parse().map_err(|error| format!("{error}"))?;
+    match prefix.trunc() {
+        network if network == prefix => Ok(prefix),
+        network => {
+            Err(format!("it has bits set behind its prefix length: did you mean {network}?"))
+        }
+    }
 }
 
 const EXAMPLES: &str = "\
@@ -38,7 +63,7 @@ Examples:
   linecard show drops                        see why packets did not go on
   linecard replay in.pcap --output out.pcap  forward a capture, without privileges
 
-Exit status: 0 done, 1 failed, 2 not understood.";
+Exit status: 0 done, 1 failed (of `show health` also: the daemon is not well), 2 not understood.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -56,7 +81,8 @@ Examples:
   linecard check
   linecard check new.toml && mv new.toml /etc/linecard/linecard.toml
 
-Prints every mistake with its line and column; the exit status is 1 if there is any.")]
+Prints the first mistake of form (syntax, unknown key, wrong type), else every mistake of value,
+each with its line and column; the exit status is 1 if there is any.")]
     Check(CheckArgs),
     /// Forward captures: pcap in, pcap out, no privileges
     #[command(after_help = "\
@@ -173,12 +199,12 @@ Examples:
 Examples:
   linecard show routes --covers 192.0.2.7     which routes match, the last one wins
   linecard show routes --prefix 10.0.0.0/8    this prefix and those inside it
-  linecard show routes | wc -l")]
+  linecard show routes --json | jq '.routes | length'")]
     Routes {
         #[command(flatten)]
         daemon: Daemon,
         /// Only this prefix and the more specific ones inside it
-        #[arg(long)]
+        #[arg(long, value_parser = prefix)]
         prefix: Option<IpNet>,
         /// Only prefixes that contain this address
         #[arg(long, value_name = "ADDRESS")]
@@ -211,7 +237,10 @@ Examples:
     /// Whether the daemon is well
     #[command(after_help = "\
 Examples:
-  linecard show health")]
+  linecard show health
+  linecard show health > /dev/null || systemctl status linecard
+
+The exit status is 0 when the daemon is well and 1 when it is not, or does not answer.")]
     Health {
         #[command(flatten)]
         daemon: Daemon,

@@ -2,8 +2,12 @@
 
 use std::io::{self, Write};
 
+use anyhow::Context;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
+
+/// What an error of writing results is told with.
+pub(crate) const STDOUT: &str = "cannot write to stdout";
 
 /// True when the error is that nobody reads stdout any more.
 pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
@@ -17,16 +21,14 @@ pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 /// Writes `text` and ends the line.
-pub(crate) fn line(text: &str) -> io::Result<()> {
+pub(crate) fn line(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.write_all(b"\n")
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.write_all(b"\n")).context(STDOUT)
 }
 
 /// Writes `value` as JSON, indented.
 pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    line(&serde_json::to_string_pretty(value)?)?;
-    Ok(())
+    line(&serde_json::to_string_pretty(value)?)
 }
 
 /// A column's name, and whether its cells are numbers, which stand at the right.

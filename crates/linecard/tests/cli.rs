@@ -67,7 +67,10 @@ fn what_is_not_understood_exits_with_2() {
         &["run", "--port", "eth0", "--config", "x"],
         &["replay"],
         &["replay", "in.pcap", "--config", "x"],
+        &["show", "routes", "--prefix", "10.0.0.1/8"],
         &["--log", "loud=very", "check"],
+        &["--log", "inof", "check"],
+        &["--log", "info,linecard_control=debug,hyper", "check"],
         &["completions", "cmd.exe"],
     ] {
         let output = linecard(command);
@@ -75,6 +78,26 @@ fn what_is_not_understood_exits_with_2() {
         assert!(!stderr(&output).is_empty(), "{command:?}");
     }
     assert!(stderr(&linecard(&["rum"])).contains("run"), "the nearest command is named");
+    let output = linecard(&["show", "routes", "--prefix", "10.0.0.1/8"]);
+    assert!(stderr(&output).contains("did you mean 10.0.0.0/8?"), "{}", stderr(&output));
+    let output = linecard(&["--log", "inof", "check"]);
+    let expected = "`inof` is no level: error, warn, info, debug, trace or off";
+    assert!(stderr(&output).contains(expected), "{}", stderr(&output));
+    let output = Command::new(env!("CARGO_BIN_EXE_linecard"))
+        .arg("check")
+        .env("LINECARD_LOG", "nonsense")
+        .output()
+        .expect("the binary was built");
+    assert_eq!(status(&output), 2, "{}", stderr(&output));
+    assert!(stderr(&output).contains("`nonsense` is no level"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_log_filter_names_levels_and_targets() {
+    for filter in ["off", "WARN", "info,linecard_control=debug", "linecard_io", "hyper::proto"] {
+        let output = linecard(&["--log", filter, "completions", "bash"]);
+        assert_eq!(status(&output), 0, "{filter}: {}", stderr(&output));
+    }
 }
 
 #[test]
@@ -128,6 +151,11 @@ fn check_refuses_a_wrong_file_with_its_line_and_column() {
     let output = linecard(&["check", "/nonexistent.toml"]);
     assert_eq!(status(&output), 1);
     assert!(stderr(&output).contains("cannot read the file"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("help: name another file"), "{}", stderr(&output));
+
+    let output = linecard(&["check", env!("CARGO_MANIFEST_DIR")]);
+    assert_eq!(status(&output), 1);
+    assert!(stderr(&output).contains("help: name a file in this directory"), "{}", stderr(&output));
 }
 
 #[test]
@@ -197,6 +225,22 @@ fn a_reader_that_goes_away_is_no_error() {
     drop(child.stdout.take());
     let output = child.wait_with_output().expect("it ends");
     assert_eq!((status(&output), stderr(&output)), (0, ""));
+}
+
+#[test]
+fn what_cannot_be_written_is_named() {
+    for command in [&["completions", "bash"][..], &["demo", "--memory", "--fast"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("it is there");
+        let output = Command::new(env!("CARGO_BIN_EXE_linecard"))
+            .args(command)
+            .env("NO_COLOR", "1")
+            .stdout(full)
+            .output()
+            .expect("the binary was built");
+        assert_eq!(status(&output), 1, "{command:?}");
+        let expected = "error: cannot write to stdout: No space left on device (os error 28)\n";
+        assert_eq!(stderr(&output), expected, "{command:?}");
+    }
 }
 
 #[test]

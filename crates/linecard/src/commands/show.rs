@@ -8,8 +8,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use linecard_api::Client;
 use linecard_observe::{
-    DropsReport, HealthReport, NeighboursReport, PortReport, PortsReport, ReasonReport, RouteQuery,
-    RouteReport,
+    DropsReport, HealthReport, HealthState, NeighboursReport, PortReport, PortsReport,
+    ReasonReport, RouteQuery, RouteReport,
 };
 
 use super::watch;
@@ -40,7 +40,14 @@ pub(crate) fn run(command: ShowCommand, json: bool) -> anyhow::Result<ExitCode> 
         }
         ShowCommand::Health { daemon } => {
             let report = asked(daemon).health()?;
-            if json { output::json(&report)? } else { output::line(&health(&report))? }
+            if json {
+                output::json(&report)?;
+            } else {
+                output::line(&health(&report))?;
+            }
+            if report.state != HealthState::Well {
+                return Ok(ExitCode::FAILURE);
+            }
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -84,16 +91,16 @@ pub(crate) fn ports(report: &PortsReport) -> String {
     output::table(&columns, report.ports.iter().map(row).chain([total]))
 }
 
-/// The reasons as two tables; without `all`, those that happened.
+/// The reasons as tables; without `all`, those that happened.
 pub(crate) fn drops(report: &DropsReport, all: bool) -> String {
-    let part = |title: &'static str, none: &str, lines: &[ReasonReport]| {
+    let part = |title: &str, none: &str, lines: &[ReasonReport]| {
         let wanted: Vec<&ReasonReport> =
             lines.iter().filter(|line| all || line.packets > 0).collect();
         if wanted.is_empty() {
             return none.to_owned();
         }
         let columns = [
-            Column::Text(title),
+            Column::Text("reason"),
             Column::Number("packets"),
             Column::Text("ports"),
             Column::Text("meaning"),
@@ -108,14 +115,21 @@ pub(crate) fn drops(report: &DropsReport, all: bool) -> String {
                 line.description.clone(),
             ]
         };
-        output::table(&columns, wanted.iter().map(row))
+        format!("{title}:\n{}", output::table(&columns, wanted.iter().map(row)))
     };
-    let drops = part("dropped", "no packet was dropped", &report.drops);
-    let punts = part("to the kernel", "no packet was handed to the kernel", &report.punts);
+    let drops = part("dropped by the pipeline", "no packet was dropped", &report.drops);
+    let punts = part(
+        "handed to the kernel by the pipeline",
+        "no packet was handed to the kernel by the pipeline",
+        &report.punts,
+    );
     let mut parts = vec![drops, punts];
     if !report.passed.is_empty() {
-        let none = "no packet was left to the kernel by a classifier";
-        parts.push(part("left to the kernel", none, &report.passed));
+        parts.push(part(
+            "left to the kernel by the classifier, never received",
+            "no packet was left to the kernel by the classifier",
+            &report.passed,
+        ));
     }
     parts.join("\n\n")
 }
@@ -177,6 +191,8 @@ fn routes(
     outcome?;
     if json {
         writeln!(stdout, "]}}")?;
+    } else if written == 0 && limit > 0 {
+        writeln!(std::io::stderr(), "no route matches")?;
     }
     stdout.flush()?;
     Ok(())
@@ -193,7 +209,6 @@ fn write_route(
         write!(out, "{comma}\n{}", serde_json::to_string(route)?)?;
         return Ok(());
     }
-    // Fixed widths: the longest prefix there can be is not known before the last page.
     let next_hop = |at: &linecard_observe::NextHopReport| {
         let via = at.gateway.map_or(String::new(), |gateway| format!("via {gateway} "));
         let weight = if route.next_hops.len() > 1 {
@@ -204,12 +219,19 @@ fn write_route(
         format!("{via}on {}{weight}", at.interface)
     };
     let next_hops: Vec<String> = route.next_hops.iter().map(next_hop).collect();
-    let line = format!(
-        "{:<30} {:<9} {}",
-        route.prefix.to_string(),
-        route.kind.label(),
-        next_hops.join(", ")
-    );
-    writeln!(out, "{}", line.trim_end())?;
+    if first {
+        write_columns(out, "prefix", "kind", "next hops")?;
+    }
+    write_columns(out, &route.prefix.to_string(), route.kind.label(), &next_hops.join(", "))?;
     Ok(())
+}
+
+/// Fixed widths: the longest prefix there can be is not known before the last page.
+fn write_columns(
+    out: &mut impl Write,
+    prefix: &str,
+    kind: &str,
+    next_hops: &str,
+) -> std::io::Result<()> {
+    writeln!(out, "{}", format!("{prefix:<30} {kind:<9} {next_hops}").trim_end())
 }

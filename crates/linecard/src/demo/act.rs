@@ -108,7 +108,7 @@ impl Scene<'_> {
             }
             std::thread::sleep(NAP.min(end.saturating_duration_since(Instant::now())));
         }
-        Ok(self.console.live(&look()?)?)
+        self.console.live(&look()?)
     }
 }
 

@@ -33,7 +33,7 @@ impl Console {
     }
 
     /// A line that stays.
-    pub(super) fn line(&self, text: &str) -> io::Result<()> {
+    pub(super) fn line(&self, text: &str) -> anyhow::Result<()> {
         if self.json {
             return Ok(());
         }
@@ -44,7 +44,7 @@ impl Console {
     }
 
     /// What moves right now: in place on a terminal, else as one more line.
-    pub(super) fn live(&self, text: &str) -> io::Result<()> {
+    pub(super) fn live(&self, text: &str) -> anyhow::Result<()> {
         match &self.bar {
             Some(bar) => bar.set_message(text.to_owned()),
             None => self.line(&format!("        {text}"))?,
@@ -58,7 +58,7 @@ impl Console {
     }
 
     /// An act begins.
-    pub(super) fn begin(&self, number: usize, of: usize, title: &str) -> io::Result<()> {
+    pub(super) fn begin(&self, number: usize, of: usize, title: &str) -> anyhow::Result<()> {
         if let Some(bar) = &self.bar {
             bar.set_message(String::new());
         }
@@ -66,7 +66,7 @@ impl Console {
     }
 
     /// An act has ended.
-    pub(super) fn end(&self, measured: &str, verdict: Verdict) -> io::Result<()> {
+    pub(super) fn end(&self, measured: &str, verdict: Verdict) -> anyhow::Result<()> {
         if let Some(bar) = &self.bar {
             bar.set_message(String::new());
         }
@@ -83,7 +83,7 @@ impl Console {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        if self.json { output::json(report) } else { Ok(output::line(&report.text(self.colour))?) }
+        if self.json { output::json(report) } else { output::line(&report.text(self.colour)) }
     }
 
     fn bold(&self, text: &str) -> String {
