@@ -17,7 +17,9 @@ use tempfile::TempDir;
 
 const ROUTES: u32 = 12_000;
 
-struct Fixed;
+struct Fixed {
+    state: HealthState,
+}
 
 impl Source for Fixed {
     fn ports(&self) -> PortsReport {
@@ -70,7 +72,7 @@ impl Source for Fixed {
 
     fn health(&self) -> HealthReport {
         HealthReport {
-            state: HealthState::Degraded,
+            state: self.state,
             troubles: vec!["port eth9 is gone".to_owned()],
             version: "1.2.3".to_owned(),
             uptime_seconds: 3600,
@@ -91,9 +93,13 @@ struct Daemon {
 }
 
 fn daemon() -> Daemon {
+    daemon_that_is(HealthState::Degraded)
+}
+
+fn daemon_that_is(state: HealthState) -> Daemon {
     let directory = tempfile::tempdir().expect("a directory of our own");
     let config = ServerConfig { socket: directory.path().join("linecard.sock"), group: None };
-    let server = Server::start(&config, Arc::new(Fixed)).expect("the server starts");
+    let server = Server::start(&config, Arc::new(Fixed { state })).expect("the server starts");
     Daemon { _directory: directory, server }
 }
 
@@ -214,6 +220,9 @@ fn neighbours_and_health_are_shown() {
     assert!(text.contains("state      degraded"), "{text}");
     assert!(text.contains("trouble    port eth9 is gone"), "{text}");
     assert_eq!(daemon.json(&["health"])["uptime_seconds"], 3600);
+    let well = daemon_that_is(HealthState::Well);
+    let output = well.command(&["health"]).output().expect("the binary was built");
+    assert_eq!(output.status.code(), Some(0));
 }
 
 #[test]
