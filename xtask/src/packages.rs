@@ -27,7 +27,7 @@ const PACKAGES: [Package; 7] = [
     package("g++", "c++", "builds libFuzzer, which the fuzz targets link"),
     package("iproute2", "ip", "lets a test see what an operator sees of links and routes"),
     package("iperf3", "iperf3", "carries real TCP through the router in both directions"),
-    package("iputils-ping", "ping", "checks reachability the way an operator does"),
+    package("nftables", "nft", "makes the firewall that a daemon must warn of"),
     package("tshark", "tshark", "dissects captured frames independently of wire"),
     Package {
         service: Some("frr.service"),
