@@ -8,11 +8,15 @@ use crate::{Frame, PacketMemory};
 
 /// Packets that one call sends at most.
 const BATCH_MAX: usize = 64;
-/// Flushes that a frame waits at the head while the interface refuses it. Past the queueing
-/// discipline the kernel gives one answer (`ENOBUFS`, `packet_xmit` in net/packet/af_packet.c) for
-/// a device that is full, which passes, and for a frame that it will never take, such as one
-/// above the MTU of a veth's other end.
-const REFUSALS_MAX: u32 = 16;
+/// Past the queueing discipline the kernel gives one answer (`ENOBUFS`, `packet_xmit` in
+/// net/packet/af_packet.c) for a device that is full, which passes, and for a frame that it will
+/// never take, such as one above the MTU of a veth's other end. After so many flushes that ended with
+/// a refusal of the frame at the head those behind it are tried: where they pass, it is the frame.
+const REFUSALS_BEFORE_OTHERS: u32 = 16;
+/// Frames behind the head that are tried.
+const OTHERS_MAX: usize = 32;
+/// Flushes that a frame waits at the head at the most.
+const REFUSALS_MAX: u32 = 1024;
 
 /// Frames that wait to be sent, and the arguments of `sendmmsg`.
 pub(super) struct TransmitQueue {
@@ -67,9 +71,9 @@ impl TransmitQueue {
 
     /// Sends what waits, as far as the interface takes it.
     pub(super) fn flush(&mut self, socket: BorrowedFd<'_>, memory: &mut PacketMemory) {
-        let mut done = 0;
+        let (mut done, mut down) = (0, false);
         while done < self.frames.len() {
-            match self.send(socket, memory, done) {
+            match self.send(socket, memory, done, BATCH_MAX) {
                 Ok(sent) => {
                     self.sent += sent as u64;
                     done += sent;
@@ -80,8 +84,19 @@ impl TransmitQueue {
                     Some(libc::EAGAIN | libc::EINTR) => break,
                     Some(libc::ENOBUFS) if self.refusals < REFUSALS_MAX => {
                         self.refusals += 1;
-                        break;
+                        if !self.refusals.is_multiple_of(REFUSALS_BEFORE_OTHERS) {
+                            break;
+                        }
+                        let Some((refused, passed)) = self.send_past(socket, memory, done) else {
+                            break;
+                        };
+                        self.lost += refused as u64;
+                        self.sent += passed as u64;
+                        done += refused + passed;
+                        self.refusals = 0;
                     }
+                    // Perhaps the memory of a link that was down: the socket tells it once.
+                    Some(libc::ENETDOWN) if !down => down = true,
                     // Down or gone: like a card's, its queue is lost.
                     Some(libc::ENETDOWN | libc::ENXIO | libc::ENODEV) => {
                         self.lost += (self.frames.len() - done) as u64;
@@ -103,14 +118,32 @@ impl TransmitQueue {
         }
     }
 
-    /// One system call for a batch of the frames from `first`; how many were sent, at least one.
+    /// Tries the frames behind the one at `head`, which the interface refuses: how many it refuses
+    /// for good, and how many it took. `None` where it takes none: it is full.
+    ///
+    /// It may have been full until just now, so those that were refused before the first that passed
+    /// are tried once more, behind it.
+    fn send_past(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        memory: &PacketMemory,
+        head: usize,
+    ) -> Option<(usize, usize)> {
+        let last = self.frames.len().min(head + OTHERS_MAX);
+        let passes = (head + 1..last).find(|&it| self.send(socket, memory, it, 1).is_ok())?;
+        let again = (head..passes).filter(|&it| self.send(socket, memory, it, 1).is_ok()).count();
+        Some((passes - head - again, again + 1))
+    }
+
+    /// One system call for up to `count_max` frames from `first`; how many were sent, at least one.
     fn send(
         &mut self,
         socket: BorrowedFd<'_>,
         memory: &PacketMemory,
         first: usize,
+        count_max: usize,
     ) -> io::Result<usize> {
-        let batch = self.frames[first..].iter().take(BATCH_MAX);
+        let batch = self.frames[first..].iter().take(count_max.min(BATCH_MAX));
         let count = batch.len();
         for (index, frame) in batch.enumerate() {
             let packet = memory.packet(frame);
