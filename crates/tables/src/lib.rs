@@ -7,6 +7,7 @@
 //! | [`hash`] | which flow is this? (5-tuple and IPv6 flow label to 32 bits) |
 //! | [`exact`] | which neighbour has this address on this interface? |
 //! | [`publication`] | how do readers get changes without waiting, and writers memory back? |
+//! | [`memory`] | what can this processor do? (prefetch, instructions chosen at set-up) |
 //! | [`generator`] | routes and addresses drawn like the Internet's, for tests and benchmarks |
 //!
 //! Nothing here does I/O, reads a clock or knows configuration: capacities and seeds are arguments.
@@ -18,6 +19,7 @@ pub mod exact;
 pub mod generator;
 pub mod hash;
 pub mod lpm;
+pub mod memory;
 pub mod next_hop;
 pub mod publication;
 
