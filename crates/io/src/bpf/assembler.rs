@@ -1,4 +1,4 @@
-//! A small assembler for eBPF: the instructions that the classifier needs, and labels.
+//! A small assembler for eBPF: the instructions that the programs here and in the lab need, and labels.
 //!
 //! Encoding: RFC 9669 (BPF Instruction Set Architecture). Each instruction is eight bytes: opcode,
 //! registers, a 16-bit offset and a 32-bit immediate; loading a 64-bit immediate takes two.
@@ -9,8 +9,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 /// `R10` is the frame pointer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-#[allow(dead_code, reason = "the register file is whole, whichever of it the programs use")]
-pub(crate) enum Register {
+#[allow(missing_docs, reason = "they are told above")]
+pub enum Register {
     R0,
     R1,
     R2,
@@ -26,39 +26,62 @@ pub(crate) enum Register {
 
 /// Width of a load or store.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Width {
+pub enum Width {
+    /// One byte.
     U8,
+    /// Two bytes.
     U16,
+    /// Four bytes.
     U32,
+    /// Eight bytes.
     U64,
 }
 
 /// Condition of a jump; comparisons are unsigned and 64 bits wide.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum If {
+pub enum If {
+    /// `left == right`
     Equal,
+    /// `left != right`
     NotEqual,
+    /// `left > right`
     Greater,
+    /// `left >= right`
     GreaterOrEqual,
+    /// `left < right`
     Less,
 }
 
 /// Arithmetic on 64 bits.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Alu {
+pub enum Alu {
+    /// `to += from`
     Add,
+    /// `to *= from`
+    Multiply,
+    /// `to |= from`
+    Or,
+    /// `to &= from`
     And,
+    /// `to <<= from`
+    ShiftLeft,
+    /// `to >>= from`, filled with zeros
+    ShiftRight,
+    /// `to %= from`
     Mod,
+    /// `to ^= from`
+    Xor,
+    /// `to = from`
     Move,
 }
 
 /// A place in the program that can be jumped to, before or after it is placed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Label(usize);
+pub struct Label(usize);
 
 /// A program under construction.
 #[derive(Debug, Default)]
-pub(crate) struct Assembler {
+pub struct Assembler {
     instructions: Vec<u64>,
     labels: Vec<Option<usize>>,
     // (instruction, label) pairs whose jump offset is filled in at the end.
@@ -92,8 +115,13 @@ impl Alu {
     fn code(self) -> u8 {
         match self {
             Self::Add => 0x00,
+            Self::Multiply => 0x20,
+            Self::Or => 0x40,
             Self::And => 0x50,
+            Self::ShiftLeft => 0x60,
+            Self::ShiftRight => 0x70,
             Self::Mod => 0x90,
+            Self::Xor => 0xa0,
             Self::Move => 0xb0,
         }
     }
@@ -110,77 +138,87 @@ impl Assembler {
     }
 
     /// `to = *(width *)(from + offset)`
-    pub(crate) fn load(&mut self, width: Width, to: Register, from: Register, offset: i16) {
+    pub fn load(&mut self, width: Width, to: Register, from: Register, offset: i16) {
         self.push(0x61 | width.bits(), to as u8, from as u8, offset, 0);
     }
 
     /// `*(width *)(to + offset) = from`
-    pub(crate) fn store(&mut self, width: Width, to: Register, offset: i16, from: Register) {
+    pub fn store(&mut self, width: Width, to: Register, offset: i16, from: Register) {
         self.push(0x63 | width.bits(), to as u8, from as u8, offset, 0);
     }
 
     /// `*(u32 *)(to + offset) = value`
-    pub(crate) fn store_immediate(&mut self, to: Register, offset: i16, value: i32) {
+    pub fn store_immediate(&mut self, to: Register, offset: i16, value: i32) {
         self.push(0x62, to as u8, 0, offset, value);
     }
 
     /// `to = to <alu> from`
-    pub(crate) fn alu(&mut self, alu: Alu, to: Register, from: Register) {
+    pub fn alu(&mut self, alu: Alu, to: Register, from: Register) {
         self.push(0x0f | alu.code(), to as u8, from as u8, 0, 0);
     }
 
     /// `to = to <alu> value`
-    pub(crate) fn alu_immediate(&mut self, alu: Alu, to: Register, value: i32) {
+    pub fn alu_immediate(&mut self, alu: Alu, to: Register, value: i32) {
         self.push(0x07 | alu.code(), to as u8, 0, 0, value);
     }
 
+    /// `to = value`, of 64 bits.
+    pub fn load_immediate(&mut self, to: Register, value: u64) {
+        self.push(0x18, to as u8, 0, 0, value as u32 as i32);
+        self.push(0, 0, 0, 0, (value >> 32) as i32);
+    }
+
     /// `to = the map behind fd` (`BPF_PSEUDO_MAP_FD`).
-    pub(crate) fn load_map(&mut self, to: Register, map: BorrowedFd<'_>) {
+    pub fn load_map(&mut self, to: Register, map: BorrowedFd<'_>) {
         self.push(0x18, to as u8, 1, 0, map.as_raw_fd());
         self.push(0, 0, 0, 0, 0);
     }
 
     /// Calls a kernel helper (numbers: `enum bpf_func_id`).
-    pub(crate) fn call(&mut self, helper: i32) {
+    pub fn call(&mut self, helper: i32) {
         self.push(0x85, 0, 0, 0, helper);
     }
 
     /// Returns `R0`.
-    pub(crate) fn exit(&mut self) {
+    pub fn exit(&mut self) {
         self.push(0x95, 0, 0, 0, 0);
     }
 
     /// A label that is placed later.
-    pub(crate) fn label(&mut self) -> Label {
+    pub fn label(&mut self) -> Label {
         self.labels.push(None);
         Label(self.labels.len() - 1)
     }
 
     /// Places a label here.
-    pub(crate) fn place(&mut self, label: Label) {
+    pub fn place(&mut self, label: Label) {
         self.labels[label.0] = Some(self.instructions.len());
     }
 
     /// `if left <condition> right goto label`
-    pub(crate) fn jump_if(&mut self, left: Register, condition: If, right: Register, to: Label) {
+    pub fn jump_if(&mut self, left: Register, condition: If, right: Register, to: Label) {
         self.jumps.push((self.instructions.len(), to));
         self.push(0x0d | condition.code(), left as u8, right as u8, 0, 0);
     }
 
     /// `if left <condition> value goto label`
-    pub(crate) fn jump_if_immediate(&mut self, left: Register, c: If, value: i32, to: Label) {
+    pub fn jump_if_immediate(&mut self, left: Register, c: If, value: i32, to: Label) {
         self.jumps.push((self.instructions.len(), to));
         self.push(0x05 | c.code(), left as u8, 0, 0, value);
     }
 
     /// `goto label`
-    pub(crate) fn jump(&mut self, to: Label) {
+    pub fn jump(&mut self, to: Label) {
         self.jumps.push((self.instructions.len(), to));
         self.push(0x05, 0, 0, 0, 0);
     }
 
     /// The finished program.
-    pub(crate) fn finish(mut self) -> Vec<u64> {
+    ///
+    /// # Panics
+    /// When a label was jumped to and never placed.
+    #[must_use]
+    pub fn finish(mut self) -> Vec<u64> {
         for (at, label) in self.jumps {
             let target = self.labels[label.0].expect("every label that is used is placed");
             let offset = i16::try_from(target as isize - at as isize - 1)

@@ -4,7 +4,7 @@
 //! nothing but the kernel is needed, no clang, no libbpf, no object files. Everything is held by
 //! file descriptors, nothing is pinned, so all of it ends with the process.
 
-mod assembler;
+pub mod assembler;
 pub mod classifier;
 pub mod map;
 pub mod program;
@@ -12,6 +12,6 @@ mod redirector;
 mod sys;
 
 pub use classifier::{Outcome, OutcomeTotals};
-pub use map::LocalAddresses;
+pub use map::{LocalAddresses, PerCpuCounters};
 pub use program::{Link, Program};
 pub use redirector::{PUNT_PORTS_MAX, Redirector};

@@ -85,6 +85,13 @@ struct TestRun {
     data_out: u64,
     repeat: u32,
     duration: u32,
+    ctx_size_in: u32,
+    ctx_size_out: u32,
+    ctx_in: u64,
+    ctx_out: u64,
+    flags: u32,
+    cpu: u32,
+    batch_size: u32,
 }
 
 fn bpf<T>(command: i32, attribute: &mut T) -> io::Result<i64> {
@@ -247,4 +254,27 @@ pub(crate) fn program_test_run(program: BorrowedFd<'_>, frame: &[u8]) -> io::Res
     };
     bpf(BPF_PROG_TEST_RUN, &mut run)?;
     Ok(run.retval)
+}
+
+/// `BPF_F_TEST_XDP_LIVE_FRAMES`: what the program does with the frames comes true.
+const TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
+
+/// Runs an XDP program on `repeat` frames that begin as copies of `frame`, in batches of
+/// `batch_size`, and lets its answers come true. Blocks until it is done.
+pub(crate) fn program_run_live(
+    program: BorrowedFd<'_>,
+    frame: &[u8],
+    repeat: u32,
+    batch_size: u32,
+) -> io::Result<()> {
+    let mut run = TestRun {
+        prog_fd: program.as_raw_fd() as u32,
+        data_size_in: frame.len() as u32,
+        data_in: frame.as_ptr() as u64,
+        repeat,
+        flags: TEST_XDP_LIVE_FRAMES,
+        batch_size,
+        ..TestRun::default()
+    };
+    bpf(BPF_PROG_TEST_RUN, &mut run).map(drop)
 }
