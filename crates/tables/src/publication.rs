@@ -12,7 +12,8 @@
 //! that never refreshes thus stops publication, but neither memory safety nor other readers; so each
 //! worker refreshes once a batch, and also when it wakes without packets. For the same reason a reader
 //! is made where it is used: one that lies about unused holds its copy. [`Subscription`] makes
-//! readers and holds nothing.
+//! readers and holds nothing. A worker that goes to sleep lets go of its copy with
+//! [`Reader::release`] and takes the current one with [`Reader::refresh`] when it wakes.
 //!
 //! The same as the left-right scheme of Ramalhete and Correia (2013), with reference counts in
 //! place of reader epochs.
@@ -152,7 +153,7 @@ impl<T> Subscription<T> {
     pub fn reader(&self) -> Reader<T> {
         // Before the copy: at worst the first refresh looks in vain.
         let generation = self.generation();
-        let held = self.shared.current.load_full();
+        let held = Some(self.shared.current.load_full());
         Reader { shared: Arc::clone(&self.shared), held, generation }
     }
 
@@ -169,10 +170,11 @@ impl<T> Clone for Subscription<T> {
     }
 }
 
-/// One who reads: holds a copy until [`Self::refresh`].
+/// One who reads: holds a copy until [`Self::refresh`], or none after [`Self::release`].
 pub struct Reader<T> {
     shared: Arc<Shared<T>>,
-    held: Arc<T>,
+    /// `None` between a release and the next refresh.
+    held: Option<Arc<T>>,
     /// The publication held, or an earlier one if they overlapped.
     generation: u64,
 }
@@ -184,21 +186,40 @@ impl<T> Reader<T> {
     #[inline]
     pub fn refresh(&mut self) -> bool {
         let generation = self.shared.generation.load(Ordering::Acquire);
-        if generation == self.generation {
+        if generation == self.generation && self.held.is_some() {
             return false;
         }
+        self.take(generation)
+    }
+
+    /// The part of a refresh that is rare.
+    #[cold]
+    fn take(&mut self, generation: u64) -> bool {
+        let is_new = generation != self.generation;
         self.generation = generation;
         let current = self.shared.current.load_full();
-        let is_another = !Arc::ptr_eq(&current, &self.held);
-        self.held = current;
+        let is_another = self.held.as_ref().map_or(is_new, |held| !Arc::ptr_eq(&current, held));
+        self.held = Some(current);
         is_another
     }
 
+    /// Holds no copy until the next [`Self::refresh`], so that publication does not wait for this
+    /// reader: call it before the thread sleeps, and refresh when it wakes, before [`Self::get`].
+    ///
+    /// Releasing twice is releasing once. Cost: one reference count.
+    pub fn release(&mut self) {
+        self.held = None;
+    }
+
     /// The copy held.
+    ///
+    /// # Panics
+    ///
+    /// After [`Self::release`], until the next [`Self::refresh`]: there is no copy to answer from.
     #[inline]
     #[must_use]
     pub fn get(&self) -> &T {
-        &self.held
+        self.held.as_deref().expect("a reader refreshes after it has released its copy")
     }
 }
 
@@ -206,7 +227,7 @@ impl<T> Clone for Reader<T> {
     fn clone(&self) -> Self {
         Self {
             shared: Arc::clone(&self.shared),
-            held: Arc::clone(&self.held),
+            held: self.held.clone(),
             generation: self.generation,
         }
     }

@@ -132,6 +132,24 @@ fn readers_that_are_gone_and_subscriptions_hold_nothing() {
     assert_eq!(subscription.generation(), 9, "and nothing was");
 }
 
+#[test]
+fn a_reader_that_has_released_its_copy_delays_nobody() {
+    let mut writer = Writer::new(Ledger::default(), Ledger::default());
+    let mut sleeper = writer.reader();
+    sleeper.release();
+    sleeper.release();
+    for _ in 0..5 {
+        writer.append(Entry::EndOfBatch);
+        assert_eq!(writer.publish(), Publish::Published);
+    }
+    assert!(sleeper.clone().refresh(), "a clone of a sleeper sleeps, and wakes by itself");
+    assert!(sleeper.refresh(), "five publications were missed");
+    assert_eq!(sleeper.get().batches, 5);
+    sleeper.release();
+    assert!(!sleeper.refresh(), "nothing has changed, but there is a copy again");
+    assert_eq!(sleeper.get().batches, 5);
+}
+
 /// A copy that counts itself, to see when it is freed.
 struct Counted<'a>(&'a AtomicUsize);
 
