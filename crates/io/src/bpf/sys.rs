@@ -92,6 +92,8 @@ struct TestRun {
     flags: u32,
     cpu: u32,
     batch_size: u32,
+    // The kernel refuses anything but zeros here, so it must not be padding.
+    reserved: u32,
 }
 
 fn bpf<T>(command: i32, attribute: &mut T) -> io::Result<i64> {

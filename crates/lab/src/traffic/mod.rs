@@ -1,6 +1,8 @@
 //! Traffic: probes, loads, sinks and single frames, in place of `ping`, `traceroute`, `iperf3` and
 //! `tcpdump`. Whatever runs in the background stops when its handle is dropped.
 
+pub(crate) mod count_sink;
+pub(crate) mod flood;
 pub(crate) mod frames;
 mod gaps;
 pub(crate) mod path_mtu;
