@@ -102,6 +102,19 @@ Examples:
   sudo linecard demo
   linecard demo")]
     Demo(crate::demo::Args),
+    /// Measure the packet path in memory, on one core, without privileges
+    #[command(after_help = "\
+Examples:
+  linecard bench --list                       what can be measured
+  linecard bench ipv4-1m 'ipv6*'              some cases, by name or pattern
+  linecard bench --prefixes table.txt.gz      a real table, one prefix a line
+  linecard bench --json --plot bench.svg > bench.json
+  linecard bench --cores-for 1.2Tbps          cores for 1.2 Tb/s each way of IMIX
+  linecard bench --workers 2 ipv4-1k          two workers against one
+
+Cycles are those of the time-stamp counter, generator and sink left out. Every packet is checked
+after it has come out; the exit status is 1 if one is wrong or missing.")]
+    Bench(crate::bench::Args),
     /// Print completions for a shell
     #[command(after_help = "\
 Examples:

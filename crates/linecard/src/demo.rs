@@ -14,7 +14,6 @@
 
 mod act;
 mod console;
-mod interrupt;
 mod lab;
 mod memory;
 mod numbers;
@@ -30,8 +29,8 @@ use linecard_lab::LabError;
 
 use self::act::{Act, Scene, Seen, play};
 use self::console::Console;
-use self::interrupt::{Interrupt, Interrupted};
 use self::report::{Report, StageKind};
+use crate::interrupt::{Interrupt, Interrupted};
 
 /// What can be said to the demo.
 #[derive(Debug, clap::Args)]

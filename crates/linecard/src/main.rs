@@ -1,9 +1,11 @@
 //! `linecard`: a network processor for routers, in software.
 
+mod bench;
 mod cli;
 mod commands;
 mod daemon;
 mod demo;
+mod interrupt;
 mod output;
 mod replay;
 

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod bench;
 mod check;
 mod completions;
 mod man;
@@ -19,6 +20,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Check(args) => check::run(&args, cli.json),
         Command::Replay(args) => replay::run(args, cli.json),
         Command::Show(command) => show::run(command, cli.json),
+        Command::Bench(args) => bench::run(&args, cli.json),
         Command::Demo(args) => crate::demo::run(args, cli.json),
         Command::Completions { shell } => completions::run(shell),
         Command::Man { directory } => man::run(&directory),

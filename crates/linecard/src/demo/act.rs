@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::Pace;
 use super::console::Console;
-use super::interrupt::{Interrupt, Interrupted};
+use crate::interrupt::{Interrupt, Interrupted};
 use crate::output;
 
 /// One act on a stage of kind `S`.

@@ -1,4 +1,4 @@
-//! ^C and its relatives: the play ends between two steps, and all is put away on the way out.
+//! ^C and its relatives: what runs ends between two steps, and all is put away on the way out.
 
 use std::fmt;
 use std::io;
@@ -9,14 +9,14 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
 /// Knows whether a signal asked to stop.
-pub(super) struct Interrupt {
+pub(crate) struct Interrupt {
     /// The signal, 0 before.
     signal: Arc<AtomicUsize>,
 }
 
-/// The signal that ended the play.
+/// The signal that ended what ran.
 #[derive(Debug)]
-pub(super) struct Interrupted(pub(super) u8);
+pub(crate) struct Interrupted(pub(crate) u8);
 
 impl fmt::Display for Interrupted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -32,7 +32,7 @@ impl Interrupt {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let signal = Arc::new(AtomicUsize::new(0));
         let again = Arc::new(AtomicBool::new(false));
         for number in [SIGINT, SIGTERM, SIGHUP] {
@@ -45,7 +45,7 @@ impl Interrupt {
     }
 
     /// An error once a signal has come.
-    pub(super) fn check(&self) -> Result<(), Interrupted> {
+    pub(crate) fn check(&self) -> Result<(), Interrupted> {
         match self.signal.load(Ordering::Relaxed) {
             0 => Ok(()),
             signal => Err(Interrupted(u8::try_from(signal).unwrap_or(u8::MAX))),

@@ -1,0 +1,198 @@
+//! The public yardstick: the whole packet path in memory, on one core, without privileges.
+//!
+//! A real [`Worker`](linecard_forwarder::Worker) with the real stages and tables carries packets
+//! between four ports of its own. What is timed is the worker's rounds, from the first receive to
+//! the last transmit; what the ports cost, which stand for generator and sink, is measured beside it
+//! and left out.
+//!
+//! | module | |
+//! |---|---|
+//! | `cases` | what can be asked for, by name |
+//! | `tables`, `prefixes` | the router under test, and where its routes come from |
+//! | `traffic`, `hands`, `port` | the packets: how they are made, dealt and taken back |
+//! | `check`, `intervals` | whether they came out right, by plainer means than the packet path's |
+//! | `lane`, `meter`, `machine` | one worker, its rounds and their cycles |
+//! | `measure` | a case from its recipe to its figures |
+//! | `report`, `plot`, `cores` | the figures as a table, as JSON, as a picture, and as an answer |
+
+mod cases;
+mod check;
+mod cores;
+mod hands;
+mod intervals;
+mod lane;
+mod machine;
+mod measure;
+mod meter;
+mod plot;
+mod port;
+mod prefixes;
+mod report;
+mod tables;
+mod traffic;
+
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::ValueHint;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use self::cases::{CASES, Case};
+use self::cores::BitRate;
+use self::measure::{Bench, Figures};
+use crate::interrupt::{Interrupt, Interrupted};
+use crate::output;
+
+/// Rounds that count when nobody says how many.
+const ROUNDS: u32 = 9;
+const ROUNDS_QUICK: u32 = 3;
+
+/// What can be said to the benchmark.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Cases by name, `*` stands for any text [default: all]
+    #[arg(value_name = "CASE")]
+    cases: Vec<String>,
+    /// Say which cases there are
+    #[arg(long)]
+    list: bool,
+    /// Routes of the internet cases: one prefix a line, gzip or not [default: generated]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    prefixes: Option<PathBuf>,
+    /// Rounds of each case that count [default: 9]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: Option<u32>,
+    /// Few packets and rounds: to see that it works, not for figures
+    #[arg(long)]
+    quick: bool,
+    /// Run each case with so many workers, a core each, and compare with one
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=256))]
+    workers: Option<u16>,
+    /// Packets in flight, 2 KiB of memory each [default: their headers fill the last cache twice]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(4096..=16_777_216))]
+    frames: Option<u32>,
+    /// What routes and packets are drawn from
+    #[arg(long, value_name = "NUMBER", default_value_t = 2026)]
+    seed: u64,
+    /// Draw a picture of the cycles; the name ends in .svg
+    #[arg(long, value_name = "FILE", value_parser = plot::path, value_hint = ValueHint::FilePath)]
+    plot: Option<PathBuf>,
+    /// Say how many cores of this machine carry this rate each way of IMIX, such as 1.2Tbps
+    #[arg(long, value_name = "RATE")]
+    cores_for: Option<BitRate>,
+}
+
+/// Measures what is asked for. The exit status is 1 when a case has failed, 128 and the signal's
+/// number when a signal ended the run; what was measured by then is shown all the same.
+pub(crate) fn run(args: &Args, json: bool) -> anyhow::Result<ExitCode> {
+    if args.list {
+        return list(json);
+    }
+    let mut cases = cases::select(&args.cases)?;
+    if args.cores_for.is_some() {
+        cores::complete(&mut cases, args.cases.is_empty());
+    }
+    let interrupt = Interrupt::new().context("take signals")?;
+    let progress = Progress::new(json);
+    let mut bench = Bench::new(args, &interrupt, &progress)?;
+    if args.cases.is_empty() {
+        cases.retain(|case| bench.has_cores_for(case));
+    }
+    progress.begin(cases.len());
+    let mut figures: Vec<Figures> = Vec::new();
+    let (mut failed, mut signal) = (false, None);
+    for case in cases {
+        match bench.run(case) {
+            Ok(of_case) => figures.push(of_case),
+            Err(error) => match error.downcast::<Interrupted>() {
+                Ok(Interrupted(number)) => {
+                    signal = Some(number);
+                    break;
+                }
+                Err(error) => {
+                    failed = true;
+                    progress.fail(case, &error);
+                }
+            },
+        }
+    }
+    progress.end();
+    show(args, json, &figures)?;
+    Ok(match signal {
+        Some(signal) => ExitCode::from(signal.saturating_add(128)),
+        None if failed => ExitCode::FAILURE,
+        None => ExitCode::SUCCESS,
+    })
+}
+
+fn show(args: &Args, json: bool, figures: &[Figures]) -> anyhow::Result<()> {
+    if json {
+        output::json(&figures)?;
+    } else if !figures.is_empty() {
+        output::line(&report::text(figures))?;
+    }
+    if let Some(path) = &args.plot
+        && !figures.is_empty()
+    {
+        plot::draw(path, figures)?;
+    }
+    if let Some(rate) = args.cores_for {
+        let answer = cores::answer(rate, figures);
+        // With --json stdout holds the array and nothing else.
+        if json {
+            eprintln!("{answer}");
+        } else {
+            output::line(&format!("\n{answer}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn list(json: bool) -> anyhow::Result<ExitCode> {
+    if json {
+        let case = |case: &Case| serde_json::json!({ "case": case.name, "what": case.what });
+        output::json(&CASES.iter().map(case).collect::<Vec<_>>())?;
+    } else {
+        let columns = [output::Column::Text("case"), output::Column::Text("what")];
+        let row = |case: &Case| vec![case.name.to_owned(), case.what.to_owned()];
+        output::line(&output::table(&columns, CASES.iter().map(row)))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is going on, on a terminal; and what has failed, anywhere.
+struct Progress(ProgressBar);
+
+impl Progress {
+    fn new(_json: bool) -> Self {
+        if !io::stderr().is_terminal() {
+            return Self(ProgressBar::hidden());
+        }
+        let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {wide_msg}")
+            .expect("the template is right");
+        Self(ProgressBar::no_length().with_style(style))
+    }
+
+    fn begin(&self, cases: usize) {
+        self.0.set_length(cases as u64);
+    }
+
+    fn say(&self, text: String) {
+        self.0.set_message(text);
+    }
+
+    fn step(&self) {
+        self.0.inc(1);
+    }
+
+    fn fail(&self, case: &Case, error: &anyhow::Error) {
+        self.0.suspend(|| eprintln!("error: {}: {error:#}", case.name));
+        self.step();
+    }
+
+    fn end(&self) {
+        self.0.finish_and_clear();
+    }
+}

@@ -1,0 +1,221 @@
+//! The cases by name. A service adds its own by a line in [`CASES`].
+
+use std::collections::BTreeSet;
+
+use anyhow::bail;
+
+use super::traffic::{Family, Sizes, Spread};
+
+/// The exponent with which destinations of the Internet cases fall off. Traffic by destination
+/// prefix follows Zipf's law with an exponent near 1 (Sarrar et al., Leveraging Zipf's law for
+/// traffic offloading, CCR 2012).
+const ZIPF_EXPONENT: f64 = 1.0;
+
+/// A benchmark that can be asked for.
+pub(super) struct Case {
+    pub(super) name: &'static str,
+    pub(super) what: &'static str,
+    pub(super) build: fn() -> Recipe,
+}
+
+/// What a case is made of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Recipe {
+    pub(super) routes: Routes,
+    pub(super) spread: Spread,
+    pub(super) sizes: Sizes,
+    /// Packets that each queue hands over at a time.
+    pub(super) batch: usize,
+    pub(super) workers: usize,
+    /// Packets are in the cache when the worker gets them, instead of in memory.
+    pub(super) warm: bool,
+}
+
+/// Which routes a case has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Routes {
+    /// None: there is no worker, but only its queues.
+    None,
+    /// So many IPv4 routes, drawn like the Internet's.
+    Ipv4(usize),
+    /// The IPv4 table of the Internet: that of the file, else one drawn alike.
+    Ipv4Internet,
+    /// The same for IPv6.
+    Ipv6Internet,
+}
+
+impl Routes {
+    pub(super) fn family(self) -> Family {
+        match self {
+            Self::Ipv6Internet => Family::Ipv6,
+            _ => Family::Ipv4,
+        }
+    }
+}
+
+const fn smallest(routes: Routes, spread: Spread) -> Recipe {
+    let sizes = Sizes::Smallest;
+    Recipe { routes, spread, sizes, batch: 256, workers: 1, warm: false }
+}
+
+const EMPTY: Recipe = smallest(Routes::None, Spread::Uniform);
+const IPV4_1K: Recipe = smallest(Routes::Ipv4(1_000), Spread::Uniform);
+const IPV4_1M: Recipe = smallest(Routes::Ipv4(1_000_000), Spread::Uniform);
+const IPV4_INTERNET: Recipe = smallest(Routes::Ipv4Internet, Spread::Zipf(ZIPF_EXPONENT));
+const IPV6_INTERNET: Recipe = smallest(Routes::Ipv6Internet, Spread::Uniform);
+
+const fn imix(recipe: Recipe) -> Recipe {
+    Recipe { sizes: Sizes::Imix, ..recipe }
+}
+
+const fn batch(batch: usize, recipe: Recipe) -> Recipe {
+    Recipe { batch, ..recipe }
+}
+
+const fn workers(workers: usize, recipe: Recipe) -> Recipe {
+    Recipe { workers, ..recipe }
+}
+
+const fn warm(recipe: Recipe) -> Recipe {
+    Recipe { warm: true, ..recipe }
+}
+
+/// All cases, those with the same tables together.
+pub(super) const CASES: &[Case] = &[
+    Case {
+        name: "empty",
+        what: "the queues alone, without a worker: what the other cases leave out",
+        build: || EMPTY,
+    },
+    Case {
+        name: "ipv4-1k",
+        what: "1,000 routes, destinations drawn evenly over the routes",
+        build: || IPV4_1K,
+    },
+    Case { name: "ipv4-1k-imix", what: "the same, IMIX", build: || imix(IPV4_1K) },
+    Case {
+        name: "ipv4-1k-warm",
+        what: "the same, packets in the cache when the worker gets them",
+        build: || warm(IPV4_1K),
+    },
+    Case { name: "ipv4-1k-x2", what: "the same, two workers", build: || workers(2, IPV4_1K) },
+    Case {
+        name: "ipv4-1m",
+        what: "1,000,000 routes, destinations drawn evenly over the routes",
+        build: || IPV4_1M,
+    },
+    Case { name: "ipv4-1m-imix", what: "the same, IMIX", build: || imix(IPV4_1M) },
+    Case {
+        name: "ipv4-1m-warm",
+        what: "the same, packets in the cache when the worker gets them",
+        build: || warm(IPV4_1M),
+    },
+    Case {
+        name: "ipv4-1m-batch-32",
+        what: "the same, 32 packets at a time from each queue",
+        build: || batch(32, IPV4_1M),
+    },
+    Case {
+        name: "ipv4-1m-batch-8",
+        what: "the same, 8 packets at a time from each queue",
+        build: || batch(8, IPV4_1M),
+    },
+    Case { name: "ipv4-1m-x2", what: "the same, two workers", build: || workers(2, IPV4_1M) },
+    Case {
+        name: "ipv4-internet",
+        what: "the Internet's IPv4 table, Zipf destinations (s = 1 over the routes)",
+        build: || IPV4_INTERNET,
+    },
+    Case { name: "ipv4-internet-imix", what: "the same, IMIX", build: || imix(IPV4_INTERNET) },
+    Case {
+        name: "ipv4-internet-imix-x2",
+        what: "the same, IMIX, two workers",
+        build: || workers(2, imix(IPV4_INTERNET)),
+    },
+    Case {
+        name: "ipv4-internet-warm",
+        what: "the same, packets in the cache when the worker gets them",
+        build: || warm(IPV4_INTERNET),
+    },
+    Case {
+        name: "ipv6-internet",
+        what: "the Internet's IPv6 table, destinations drawn evenly over the routes",
+        build: || IPV6_INTERNET,
+    },
+    Case { name: "ipv6-internet-imix", what: "the same, IMIX", build: || imix(IPV6_INTERNET) },
+    Case {
+        name: "ipv6-internet-warm",
+        what: "the same, packets in the cache when the worker gets them",
+        build: || warm(IPV6_INTERNET),
+    },
+];
+
+/// The cases that any of `patterns` names, in the order of [`CASES`]; all for no pattern.
+///
+/// # Errors
+/// A pattern that names none, with the names that are near it.
+pub(super) fn select(patterns: &[String]) -> anyhow::Result<Vec<&'static Case>> {
+    if patterns.is_empty() {
+        return Ok(CASES.iter().collect());
+    }
+    let mut names = BTreeSet::new();
+    for pattern in patterns {
+        let found = CASES.iter().filter(|case| matches(pattern, case.name)).map(|case| case.name);
+        let before = names.len();
+        names.extend(found.clone());
+        if names.len() == before && found.count() == 0 {
+            bail!("there is no case `{pattern}`{}", near(pattern));
+        }
+    }
+    Ok(CASES.iter().filter(|case| names.contains(case.name)).collect())
+}
+
+/// Names that begin alike or share a part, else all of them.
+fn near(pattern: &str) -> String {
+    let parts: Vec<&str> = pattern.split(['-', '*']).filter(|part| part.len() > 1).collect();
+    let shares = |name: &str| parts.iter().filter(|part| name.contains(*part)).count();
+    let most = CASES.iter().map(|case| shares(case.name)).max().unwrap_or(0);
+    let names = CASES.iter().map(|case| case.name).filter(|name| shares(name) == most);
+    let names: Vec<&str> = names.collect();
+    match most {
+        0 => format!("; there are {} (linecard bench --list)", names.join(", ")),
+        _ => format!("; near it are {}", names.join(", ")),
+    }
+}
+
+/// Whether `name` is `pattern`, in which `*` stands for any text.
+fn matches(pattern: &str, name: &str) -> bool {
+    let Some((head, tail)) = pattern.split_once('*') else { return pattern == name };
+    let Some(rest) = name.strip_prefix(head) else { return false };
+    (0..=rest.len()).any(|skipped| matches(tail, &rest[skipped..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(patterns: &[&str]) -> Vec<&'static str> {
+        let patterns: Vec<String> = patterns.iter().map(ToString::to_string).collect();
+        select(&patterns).expect("known").iter().map(|case| case.name).collect()
+    }
+
+    #[test]
+    fn cases_are_chosen_by_name_and_by_pattern_and_once() {
+        assert_eq!(names(&["ipv4-1k", "ipv4-1k"]), ["ipv4-1k"]);
+        assert_eq!(names(&["ipv6*imix", "empty"]), ["empty", "ipv6-internet-imix"]);
+        assert_eq!(names(&["*"]).len(), CASES.len());
+        assert_eq!(names(&[]).len(), CASES.len());
+        let unique: BTreeSet<&str> = CASES.iter().map(|case| case.name).collect();
+        assert_eq!(unique.len(), CASES.len(), "each name is used once");
+    }
+
+    #[test]
+    fn an_unknown_case_names_its_neighbours() {
+        let error = |name: &str| {
+            select(&[name.to_owned()]).err().map(|error| error.to_string()).expect("unknown")
+        };
+        let near = error("ipv4-2m-batch-32");
+        assert!(near.contains("ipv4-1m-batch-32") && !near.contains("ipv6"), "{near}");
+        assert!(error("nonsense").contains("ipv6-internet"), "all are listed");
+    }
+}

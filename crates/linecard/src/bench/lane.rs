@@ -1,0 +1,381 @@
+//! One worker under test: rounds of generated packets, timed from the first receive to the last
+//! transmit.
+//!
+//! A round sends each frame once. Between rounds the generator writes new headers, then memory that
+//! has nothing to do with it is read until nothing of the packets is left in the caches, so that the
+//! worker finds them as far away as a card would have left them that writes to memory. With `warm`
+//! packets a round is cut into passes of one batch a port, written right before: as a card that
+//! writes to the cache leaves them.
+//!
+//! The queues' own cost is measured beside each round, with the same frames in the same queues: they
+//! are received and sent on without a look. It is what `empty` shows, and is left out of the rest.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
+use std::time::Instant;
+
+use anyhow::{Context, bail, ensure};
+use linecard_forwarder::{IdlePolicy, PuntLimit, PuntSink, Worker, WorkerConfig, WorkerPort};
+use linecard_io::{Frame, MemoryConfig, PacketMemory, PortQueue};
+use linecard_packet::{BATCH_PACKETS_MAX, CountersReader, PortId, PortTotals, WorkerCounters};
+use linecard_services::route::{RouteCapacities, RouteStats};
+use linecard_tables::generator::Random;
+
+use super::check::Checker;
+use super::hands::{self, Tokens, Traffickers};
+use super::machine::{LINE_BYTES, pin};
+use super::meter::{Instructions, Meter};
+use super::port::{Phase, Stage};
+use super::tables::{Network, PORTS, Routable};
+use super::traffic::{Ranks, Sizes, Source, Traffic};
+
+/// How a case is run, the same for all its workers.
+pub(super) struct Course {
+    /// Frames of each worker.
+    pub(super) frames: u32,
+    /// Packets of each worker in a round: a multiple of `frames` if they are warm, else as many.
+    pub(super) packets: u32,
+    /// Packets that a queue hands over at a time.
+    pub(super) batch: usize,
+    /// Packets are in the cache when the worker gets them.
+    pub(super) warm: bool,
+    pub(super) sizes: Sizes,
+    pub(super) rounds: u32,
+    pub(super) warmup_rounds: u32,
+    pub(super) seed: u64,
+    /// Memory to read until packets have left the caches.
+    pub(super) scrub_bytes: u64,
+}
+
+/// What one round took.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Round {
+    pub(super) packets: u64,
+    pub(super) cycles: u64,
+    /// The same with queues alone.
+    pub(super) empty_cycles: u64,
+    pub(super) instructions: Option<u64>,
+}
+
+/// What a worker measured.
+#[derive(Debug)]
+pub(super) struct Laps {
+    pub(super) rounds: Vec<Round>,
+    /// Packets that were looked up in the reference after they had come out.
+    pub(super) looked_up: u64,
+}
+
+/// Keeps the workers of a case in step, and lets all of them stop together.
+pub(super) struct Start<'a> {
+    barrier: Barrier,
+    stop: AtomicBool,
+    interrupted: &'a (dyn Fn() -> bool + Sync),
+    tick: &'a (dyn Fn() + Sync),
+}
+
+impl<'a> Start<'a> {
+    pub(super) fn new(
+        workers: usize,
+        interrupted: &'a (dyn Fn() -> bool + Sync),
+        tick: &'a (dyn Fn() + Sync),
+    ) -> Self {
+        Self { barrier: Barrier::new(workers), stop: AtomicBool::new(false), interrupted, tick }
+    }
+
+    fn wait(&self) {
+        self.barrier.wait();
+    }
+
+    /// True, for all workers alike, when this or another one cannot go on.
+    fn ends(&self, here: bool) -> bool {
+        if here || (self.interrupted)() {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+        self.wait();
+        let ends = self.stop.load(Ordering::Relaxed);
+        // Nobody sets it for the next time before all have seen it this time.
+        self.wait();
+        ends
+    }
+}
+
+/// A worker with its generator.
+struct Lane<A: Traffic> {
+    worker: Worker,
+    stage: Arc<Stage<Traffickers<A>>>,
+    counters: CountersReader,
+    empty: Empty,
+    clock: Instant,
+    meter: Meter,
+    instructions: Instructions,
+    scrubber: Vec<u64>,
+}
+
+/// Runs the worker of place `lane` on `core` and measures its rounds; fewer than asked for when the
+/// run is interrupted.
+///
+/// # Errors
+/// When memory runs out, or a packet did not come out as it should.
+pub(super) fn run<A: Traffic + Routable>(
+    course: &Course,
+    network: &Network<A>,
+    ranks: &Arc<Ranks>,
+    (place, core): (usize, usize),
+    meter: &Meter,
+    start: &Start<'_>,
+) -> anyhow::Result<Laps> {
+    pin(core);
+    let lane = Lane::new(course, network, ranks, place, meter);
+    if start.ends(lane.is_err()) {
+        lane?;
+        return Ok(Laps { rounds: Vec::new(), looked_up: 0 });
+    }
+    let mut lane = lane?;
+    let mut laps = Vec::new();
+    let all = course.warmup_rounds + course.rounds;
+    let mut outcome = Ok(());
+    for round in 0..all {
+        let lap = lane.round(course, round, round + 1 == all, start);
+        (start.tick)();
+        let failed = lap.is_err();
+        match lap {
+            Ok(lap) if round >= course.warmup_rounds => laps.push(lap),
+            Ok(_) => (),
+            Err(error) => outcome = Err(error),
+        }
+        if start.ends(failed) {
+            break;
+        }
+    }
+    outcome?;
+    lane.balance()?;
+    let looked_up = lane.stage.with(|hands| hands.checker.looked_up());
+    Ok(Laps { rounds: laps, looked_up })
+}
+
+impl<A: Traffic + Routable> Lane<A> {
+    fn new(
+        course: &Course,
+        network: &Network<A>,
+        ranks: &Arc<Ranks>,
+        place: usize,
+        meter: &Meter,
+    ) -> anyhow::Result<Self> {
+        let frames = course.frames;
+        // Each worker has packets of its own.
+        let seed = Random::new(course.seed.wrapping_add(place as u64)).next_u64();
+        let mut memory = packet_memory(frames)?;
+        let pool = hands::prepare::<A>(&mut memory, frames, course.sizes, &mut Random::new(seed));
+        let source = Source::new(seed, Arc::clone(network.prefixes()), Arc::clone(ranks));
+        let checker = Checker::new(Arc::clone(network.reference()), course.packets);
+        let stage = Stage::new(Traffickers::new(source, checker, pool, course.batch));
+        let counters = WorkerCounters::new(usize::from(PORTS));
+        let reader = counters.reader();
+        let port = |id| {
+            let queue = stage.queue(id, course.batch, frames as usize);
+            WorkerPort { id, queues: vec![Box::new(queue)] }
+        };
+        let worker = Worker::new(WorkerConfig {
+            ports: (0..PORTS).map(PortId).map(port).collect(),
+            memory,
+            tables: network.subscription(),
+            counters,
+            route_stats: RouteStats::new(RouteCapacities::default().adjacencies_max),
+            punt: Box::new(Nowhere),
+            punt_limit: PuntLimit::default(),
+            flow_hash_seed: course.seed,
+            idle: IdlePolicy::default(),
+        })?;
+        Ok(Self {
+            worker,
+            stage,
+            counters: reader,
+            empty: Empty::new(course.batch, frames as usize)?,
+            clock: Instant::now(),
+            meter: meter.clone(),
+            instructions: Instructions::new(),
+            scrubber: vec![1; if course.warm { 0 } else { course.scrub_bytes as usize / 8 }],
+        })
+    }
+
+    /// A round of packets: dealt, carried, collected and checked.
+    fn round(
+        &mut self,
+        course: &Course,
+        round: u32,
+        thorough: bool,
+        start: &Start<'_>,
+    ) -> anyhow::Result<Round> {
+        let packets = course.packets as usize;
+        let pass = if course.warm { course.batch * usize::from(PORTS) } else { packets };
+        self.stage.with(|hands| hands.begin_round(round, thorough));
+        let before = self.instructions.count();
+        let mut lap = Round { packets: 0, cycles: 0, empty_cycles: 0, instructions: None };
+        let mut outcome = Ok(());
+        while lap.packets < packets as u64 && outcome.is_ok() {
+            let quota = pass.min(packets - lap.packets as usize);
+            self.deal(quota);
+            if !course.warm {
+                self.scrub();
+                // Workers run together; passes are too short to wait for each other.
+                start.wait();
+            }
+            let (carried, cycles) = self.carry(quota);
+            if !course.warm {
+                start.wait();
+            }
+            lap.packets += carried as u64;
+            lap.cycles += cycles;
+            self.aside(Phase::Collect);
+            if carried != quota {
+                outcome = Err(anyhow::anyhow!("the worker received {carried} of {quota} packets"));
+                continue;
+            }
+            let mut pool = self.stage.with(|hands| std::mem::take(&mut hands.pool));
+            lap.empty_cycles += self.empty.pass(&mut pool, quota, &self.meter);
+            self.stage.with(|hands| hands.pool = pool);
+        }
+        outcome?;
+        let after = self.instructions.count();
+        lap.instructions = after.map(|after| after - before.unwrap_or(0));
+        self.stage.with(|hands| hands.checker.end(lap.packets))?;
+        Ok(lap)
+    }
+
+    fn deal(&mut self, packets: usize) {
+        self.stage.with(|hands| hands.order(packets));
+        self.aside(Phase::Deal);
+    }
+
+    /// A round of the worker in which its queues serve the generator or the checker.
+    fn aside(&mut self, phase: Phase) {
+        let now = self.clock.elapsed().as_nanos() as u64;
+        let worker = &mut self.worker;
+        self.stage.between(phase, || {
+            worker.run_once(now);
+        });
+    }
+
+    /// Reads memory of no use until packets have left the caches.
+    fn scrub(&self) {
+        let lines = self.scrubber.iter().step_by(LINE_BYTES as usize / 8);
+        std::hint::black_box(lines.fold(0, |sum, word| sum ^ word));
+    }
+
+    /// Runs the worker until it has received `packets` packets, and returns how many it did and in
+    /// how many cycles. The clock is read once a round of the worker, as in [`Worker::run`].
+    fn carry(&mut self, packets: usize) -> (usize, u64) {
+        let mut carried = 0;
+        self.instructions.resume();
+        let start = self.meter.now();
+        while carried < packets {
+            let received = self.worker.run_once(self.clock.elapsed().as_nanos() as u64);
+            carried += received;
+            if received == 0 {
+                break;
+            }
+        }
+        let cycles = self.meter.now() - start;
+        self.instructions.pause();
+        (carried, cycles)
+    }
+
+    /// Every packet is in one account: those of the worker's counters.
+    fn balance(&self) -> anyhow::Result<()> {
+        let ports = self.counters.read();
+        for (port, totals) in ports.iter().enumerate() {
+            ensure!(totals.balance() == 0, "the books of port {port} do not balance: {totals:?}");
+        }
+        let all: PortTotals = ports.into_iter().sum();
+        if all.total_balance() != 0 || all.sent_packets != all.received_packets {
+            bail!("not all packets that came in were sent: {all:?}");
+        }
+        Ok(())
+    }
+}
+
+/// The queues alone: what is received is sent on by the same port.
+struct Empty {
+    stage: Arc<Stage<Tokens>>,
+    queues: Vec<Box<dyn PortQueue>>,
+    batch: Vec<Frame>,
+    /// Never looked into: the frames belong to the worker's.
+    memory: PacketMemory,
+}
+
+impl Empty {
+    fn new(batch: usize, frames: usize) -> anyhow::Result<Self> {
+        let stage = Stage::new(Tokens::new(batch, frames));
+        let queue = |id| Box::new(stage.queue(PortId(id), batch, frames)) as Box<dyn PortQueue>;
+        let queues = (0..PORTS).map(queue).collect();
+        let memory = packet_memory(1)?;
+        Ok(Self { stage, queues, batch: Vec::with_capacity(BATCH_PACKETS_MAX), memory })
+    }
+
+    /// Passes the first `frames` frames of the pool through the queues; returns the cycles.
+    fn pass(&mut self, pool: &mut Vec<Frame>, frames: usize, meter: &Meter) -> u64 {
+        self.stage.with(|hands| {
+            std::mem::swap(&mut hands.pool, pool);
+            hands.order(frames);
+        });
+        let stage = Arc::clone(&self.stage);
+        stage.between(Phase::Deal, || {
+            self.poll();
+        });
+        let mut carried = 0;
+        let start = meter.now();
+        while carried < frames {
+            carried += self.poll();
+        }
+        let cycles = meter.now() - start;
+        stage.between(Phase::Collect, || {
+            self.poll();
+        });
+        self.stage.with(|hands| std::mem::swap(&mut hands.pool, pool));
+        cycles
+    }
+
+    fn poll(&mut self) -> usize {
+        let mut received = 0;
+        for queue in &mut self.queues {
+            received += queue.receive(&mut self.memory, &mut self.batch, BATCH_PACKETS_MAX);
+            if !self.batch.is_empty() {
+                queue.transmit(&mut self.memory, &mut self.batch);
+                queue.flush(&mut self.memory);
+            }
+        }
+        received
+    }
+}
+
+/// The queues alone, as a case: cycles of each round with `frames` frames.
+pub(super) fn run_empty(course: &Course, meter: &Meter, core: usize) -> anyhow::Result<Laps> {
+    pin(core);
+    let mut memory = packet_memory(course.frames)?;
+    let mut pool: Vec<Frame> = std::iter::from_fn(|| memory.allocate()).collect();
+    let mut empty = Empty::new(course.batch, pool.len())?;
+    let mut rounds = Vec::new();
+    for round in 0..course.warmup_rounds + course.rounds {
+        let frames = pool.len();
+        let cycles = empty.pass(&mut pool, frames, meter);
+        if round >= course.warmup_rounds {
+            let packets = frames as u64;
+            rounds.push(Round { packets, cycles, empty_cycles: 0, instructions: None });
+        }
+    }
+    Ok(Laps { rounds, looked_up: 0 })
+}
+
+fn packet_memory(frames: u32) -> anyhow::Result<PacketMemory> {
+    let config = MemoryConfig { frames, ..MemoryConfig::default() };
+    PacketMemory::new(config).context("map packet memory: choose fewer --frames")
+}
+
+/// Nothing is punted; what is would be missing at the end.
+struct Nowhere;
+
+impl PuntSink for Nowhere {
+    fn punt(&mut self, _port: PortId, _packet: &[u8]) -> bool {
+        true
+    }
+}

@@ -1,0 +1,69 @@
+//! The figures for people.
+
+use super::measure::Figures;
+use crate::output::{self, Column};
+
+/// A table, and below it what its columns mean.
+pub(super) fn text(figures: &[Figures]) -> String {
+    let columns = [
+        Column::Text("case"),
+        Column::Number("Mpps/core"),
+        Column::Number("cycles/packet"),
+        Column::Number("min–max"),
+        Column::Number("instr./packet"),
+        Column::Number("Gbit/s L1"),
+        Column::Number("L2"),
+        Column::Number("workers"),
+    ];
+    format!("{}\n\n{}", output::table(&columns, figures.iter().map(row)), notes(figures))
+}
+
+fn row(of: &Figures) -> Vec<String> {
+    let instructions = of.instructions_per_packet.map(|count| format!("{count:.0}"));
+    let workers = match of.speedup_over_one_worker {
+        Some(speedup) => format!("{} (×{speedup:.2})", of.workers),
+        None => of.workers.to_string(),
+    };
+    vec![
+        of.case.to_owned(),
+        format!("{:.1}", of.mpps_per_core),
+        format!("{:.1}", of.cycles_per_packet),
+        format!("{:.1}–{:.1}", of.cycles_per_packet_min, of.cycles_per_packet_max),
+        instructions.unwrap_or_else(|| "—".to_owned()),
+        format!("{:.1}", of.gbps_l1),
+        format!("{:.1}", of.gbps_l2),
+        workers,
+    ]
+}
+
+fn notes(figures: &[Figures]) -> String {
+    let Some(first) = figures.first() else { return String::new() };
+    let machine = &first.machine;
+    let mut notes = vec![
+        format!(
+            "{}, {} cores, {}, Linecard {}, seed {}",
+            machine.cpu_model, machine.cores, machine.kernel, machine.version, first.seed
+        ),
+        format!(
+            "Cycles are {:.3} GHz TSC cycles: median of {} rounds, queues left out ({:.1} cycles a \
+             packet). L1 counts preamble and gap (20 bytes a packet), L2 does not.",
+            machine.tsc_hz as f64 / 1e9,
+            first.rounds,
+            first.cycles_per_packet_overhead,
+        ),
+        "Frames have 64 bytes (IPv6: 66), IMIX 7:4:1 of 64, 594 and 1,518; headers are new in each \
+         round. Every packet was checked."
+            .to_owned(),
+    ];
+    let smallest = figures.iter().filter(|of| of.packets_in == "memory");
+    if let Some(bytes) = smallest.map(|of| of.working_set_bytes).min()
+        && bytes <= machine.l3_bytes
+    {
+        notes.push(format!(
+            "The packets' headers ({} MiB) fit into the last cache ({} MiB): not for comparison.",
+            bytes >> 20,
+            machine.l3_bytes >> 20
+        ));
+    }
+    notes.join("\n")
+}
