@@ -7,22 +7,27 @@
 mod arena;
 mod multibit;
 mod multibit_iter;
+mod multibit_update;
 mod prefix;
 mod sorted;
 
 pub use prefix::{Address, Prefix};
 
 use crate::TableFull;
+use crate::memory::Instructions;
 use multibit::Multibit;
 use sorted::Sorted;
 
 /// The value of an address that no prefix contains.
 pub const NO_ROUTE: u32 = 0;
 
+/// The largest value of a prefix: the table needs a bit for itself.
+pub const VALUE_MAX: u32 = (1 << 31) - 1;
+
 /// Which structure answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LpmImplementation {
-    /// A tree of 64-way nodes with bitmaps: a lookup is two nodes and a value for most of IPv4.
+    /// A tree of 64-way nodes with compressed leaves: a lookup is a node and a leaf for most of IPv4.
     #[default]
     Multibit,
     /// A sorted map, asked once for each length in use: plain, slow, for comparison.
@@ -31,11 +36,12 @@ pub enum LpmImplementation {
 
 /// A longest-prefix match table over `A`: `u32` for IPv4 and `u128` for IPv6, in host order.
 ///
-/// Values are `u32`; [`NO_ROUTE`] (0) stands for none.
+/// Values are 1 to [`VALUE_MAX`]; [`NO_ROUTE`] (0) stands for none.
 #[derive(Debug, Clone)]
 pub struct Lpm<A: Address> {
     structure: Structure<A>,
     routes_max: usize,
+    instructions: Instructions,
 }
 
 /// One variant an implementation.
@@ -56,7 +62,8 @@ macro_rules! on {
 }
 
 impl<A: Address> Lpm<A> {
-    /// An empty table for at most `routes_max` prefixes.
+    /// An empty table for at most `routes_max` prefixes, looked up with the best instructions of this
+    /// processor.
     ///
     /// Memory grows with the routes and stays: what removed routes held is used again.
     #[must_use]
@@ -65,7 +72,19 @@ impl<A: Address> Lpm<A> {
             LpmImplementation::Multibit => Structure::Multibit(Box::default()),
             LpmImplementation::Sorted => Structure::Sorted(Sorted::new()),
         };
-        Self { structure, routes_max }
+        Self { structure, routes_max, instructions: Instructions::detect() }
+    }
+
+    /// Looks up with these instructions from now on: for tests and benchmarks. The answers are the
+    /// same with all; the plain twin uses none.
+    pub fn set_instructions(&mut self, instructions: Instructions) {
+        self.instructions = instructions;
+    }
+
+    /// The instructions that lookups use.
+    #[must_use]
+    pub fn instructions(&self) -> Instructions {
+        self.instructions
     }
 
     /// Adds a prefix or changes its value, and returns the value it had.
@@ -74,8 +93,12 @@ impl<A: Address> Lpm<A> {
     ///
     /// # Errors
     ///
-    /// [`TableFull`] if the prefix is new and there are `routes_max` already.
+    /// [`TableFull`] if the prefix is new and there are `routes_max` already, or if the value is larger
+    /// than [`VALUE_MAX`]. Nothing is changed then.
     pub fn insert(&mut self, prefix: Prefix<A>, value: u32) -> Result<Option<u32>, TableFull> {
+        if value > VALUE_MAX {
+            return Err(TableFull { entries_max: VALUE_MAX as usize });
+        }
         if value == NO_ROUTE {
             return Ok(self.remove(prefix));
         }
@@ -99,7 +122,9 @@ impl<A: Address> Lpm<A> {
     /// The value of the longest prefix that contains `address`, or [`NO_ROUTE`].
     #[must_use]
     pub fn lookup(&self, address: A) -> u32 {
-        on!(&self.structure, s => s.lookup(address))
+        let mut value = [NO_ROUTE];
+        self.lookup_bulk(&[address], &mut value);
+        value[0]
     }
 
     /// [`lookup`](Self::lookup) of each address, into `values` at the same place.
@@ -107,7 +132,14 @@ impl<A: Address> Lpm<A> {
     /// The slices must be equally long; what one has more than the other is left alone.
     pub fn lookup_bulk(&self, addresses: &[A], values: &mut [u32]) {
         debug_assert_eq!(addresses.len(), values.len());
-        on!(&self.structure, s => s.lookup_bulk(addresses, values));
+        let length = addresses.len().min(values.len());
+        let (addresses, values) = (&addresses[..length], &mut values[..length]);
+        match &self.structure {
+            Structure::Multibit(multibit) => {
+                self.instructions.run(multibit.bulk(addresses, values));
+            }
+            Structure::Sorted(sorted) => sorted.lookup_bulk(addresses, values),
+        }
     }
 
     /// Prefixes in the table.

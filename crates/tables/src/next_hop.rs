@@ -184,6 +184,19 @@ impl NextHopGroups {
         }
     }
 
+    /// [`select`](Self::select) with a hash that is computed only for a group of more than one member.
+    #[inline]
+    #[must_use]
+    pub fn select_with(&self, id: u32, hash: impl FnOnce() -> u32) -> u32 {
+        match self.groups.get(id as usize) {
+            Some(group) if group.mask != 0 => {
+                self.buckets[(group.start + (hash() & group.mask)) as usize]
+            }
+            Some(group) => group.start,
+            None => NO_NEXT_HOP,
+        }
+    }
+
     /// [`select`](Self::select) for each pair of group and hash, into `next_hops` at the same
     /// place.
     ///

@@ -2,7 +2,8 @@
 
 use linecard_tables::TableFull;
 use linecard_tables::generator::{Random, addresses_within, ipv4_routes, ipv6_routes};
-use linecard_tables::lpm::{Address, Lpm, LpmImplementation, NO_ROUTE, Prefix};
+use linecard_tables::lpm::{Address, Lpm, LpmImplementation, NO_ROUTE, Prefix, VALUE_MAX};
+use linecard_tables::memory::Instructions;
 use proptest::prelude::*;
 
 #[derive(Debug, Clone)]
@@ -12,9 +13,9 @@ enum Operation<A: Address> {
 }
 
 /// Bits in which the addresses of the small space differ: the first, those around the borders of
-/// nodes (12/13, 18/19, and 30/31 or the last for IPv6), and the last.
+/// nodes (11/12, 17/18, and 29/30 or the last for IPv6), and the last.
 fn small_bits<A: Address>() -> [u8; 9] {
-    [0, 1, 12, 13, 18, 19, A::BITS - 3, A::BITS - 2, A::BITS - 1]
+    [0, 1, 11, 12, 17, 18, A::BITS - 3, A::BITS - 2, A::BITS - 1]
 }
 
 /// Address `number` of 512.
@@ -27,7 +28,7 @@ fn small_address<A: Address>(number: u16) -> A {
 
 /// Prefixes of the small space, and now and then any prefix. Shrinks towards 0/0.
 fn prefix<A: Address>() -> impl Strategy<Value = Prefix<A>> {
-    let borders = [0, 1, 2, 12, 13, 14, 18, 19, 20, 24, 25, A::BITS - 1, A::BITS];
+    let borders = [0, 1, 2, 11, 12, 13, 17, 18, 19, 24, 25, A::BITS - 1, A::BITS];
     let length = prop_oneof![proptest::sample::select(borders.to_vec()), 0..=A::BITS];
     let address = prop_oneof![
         4 => (0u16..512).prop_map(small_address::<A>),
@@ -48,19 +49,28 @@ fn pair<A: Address>(routes_max: usize) -> [Lpm<A>; 2] {
     [LpmImplementation::Multibit, LpmImplementation::Sorted].map(|i| Lpm::new(i, routes_max))
 }
 
-/// Looks every address up in both tables, singly and in bulk, in batches of uneven length.
+/// Looks every address up in both tables, singly and in bulk, in batches of uneven length, with each
+/// set of instructions that there is.
 fn compare_lookups<A: Address>([table, twin]: &[Lpm<A>; 2], addresses: &[A]) {
-    for batch_length in [1, 7, 16, 256, 333] {
-        let mut values = vec![77; addresses.len()];
-        for (addresses, values) in
-            addresses.chunks(batch_length).zip(values.chunks_mut(batch_length))
-        {
-            table.lookup_bulk(addresses, values);
+    let expected: Vec<u32> = addresses.iter().map(|address| twin.lookup(*address)).collect();
+    for instructions in Instructions::available() {
+        let mut table = table.clone();
+        table.set_instructions(instructions);
+        assert_eq!(table.instructions(), instructions);
+        for batch_length in [1, 7, 16, 256, 333] {
+            let mut values = vec![77; addresses.len()];
+            let batches = addresses.chunks(batch_length).zip(values.chunks_mut(batch_length));
+            batches.for_each(|(addresses, values)| table.lookup_bulk(addresses, values));
+            for ((address, value), expected) in addresses.iter().zip(values).zip(&expected) {
+                let address = Prefix::host(*address);
+                assert_eq!(
+                    value, *expected,
+                    "{instructions:?}, bulk of {batch_length}: {address:?}"
+                );
+            }
         }
-        for (address, value) in addresses.iter().zip(values) {
-            let expected = twin.lookup(*address);
-            assert_eq!(value, expected, "bulk of {batch_length}: {:?}", Prefix::host(*address));
-            assert_eq!(table.lookup(*address), expected, "{:?}", Prefix::host(*address));
+        for (address, expected) in addresses.iter().zip(&expected) {
+            assert_eq!(table.lookup(*address), *expected, "{:?}", Prefix::host(*address));
         }
     }
 }
@@ -129,7 +139,7 @@ fn replay_internet<A: Address>(routes: &[Prefix<A>], lookups: usize) {
         assert_eq!(answer, expected);
     }
     for route in routes.iter().skip(1).step_by(3) {
-        let value = random.next_u64() as u32 | 1;
+        let value = random.next_u64() as u32 >> 1 | 1;
         let [answer, expected] = pair.each_mut().map(|lpm| lpm.insert(*route, value));
         assert_eq!(answer, expected);
     }
@@ -145,6 +155,30 @@ fn ipv4_agrees_with_the_twin_on_200_000_routes_of_the_internet() {
 #[test]
 fn ipv6_agrees_with_the_twin_on_200_000_routes_of_the_internet() {
     replay_internet(&ipv6_routes(2026, 200_000), 2000);
+}
+
+/// A node has 126 prefixes at the most, and a run of leaves for each slot.
+#[test]
+fn every_prefix_of_a_node_at_once() {
+    let mut pair = pair::<u32>(300);
+    let prefixes: Vec<Prefix<u32>> = (17..=24)
+        .flat_map(|length| (0..1u32 << (length - 17)).map(move |n| (n << (32 - length), length)))
+        .map(|(bits, length)| Prefix::new(0x0a00_0000 | bits, length).unwrap())
+        .collect();
+    for lpm in &mut pair {
+        for (number, prefix) in prefixes.iter().enumerate() {
+            assert_eq!(lpm.insert(*prefix, number as u32 + 1), Ok(None));
+        }
+    }
+    let addresses: Vec<u32> = (0..256).map(|n| 0x0a00_0001 | n << 8).collect();
+    compare_contents(&pair);
+    compare_lookups(&pair, &addresses);
+    for prefix in prefixes.iter().rev() {
+        let [answer, expected] = pair.each_mut().map(|lpm| lpm.remove(*prefix));
+        assert_eq!(answer, expected);
+        compare_lookups(&pair, &addresses[..8]);
+    }
+    assert!(pair[0].is_empty());
 }
 
 #[test]
@@ -167,6 +201,18 @@ fn removed_routes_leave_room_that_is_used_again() {
     }
     let grown = table.memory_bytes() as f64 / memory_bytes as f64;
     assert!(grown < 1.05, "the table grew {grown}-fold with as many routes");
+}
+
+#[test]
+fn a_value_beyond_the_largest_is_refused() {
+    let mut table = Lpm::<u32>::new(LpmImplementation::Multibit, 2);
+    let prefix = Prefix::new(10 << 24, 20).unwrap();
+    assert_eq!(table.insert(prefix, VALUE_MAX), Ok(None));
+    assert_eq!(table.lookup(10 << 24), VALUE_MAX);
+    assert!(
+        table.insert(prefix, VALUE_MAX + 1).is_err() && table.insert(prefix, u32::MAX).is_err()
+    );
+    assert_eq!(table.lookup(10 << 24), VALUE_MAX);
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! Runs of up to 64 items in one vector, addressed by number.
+//! Runs of up to 128 items in one vector, addressed by number.
 //!
-//! A tree node keeps its children, and its values, in one run each, in the order of the bits that
-//! say which exist. A run has the room of its size class; when it outgrows the class it moves to
+//! A tree node keeps its leaves, and the values of its prefixes, in one run each, in the order of the
+//! bits that say which exist. A run has the room of its size class; when it outgrows the class it moves to
 //! the next one and the old room is remembered for the next run of that class. Room never goes
 //! back to the allocator and is never split or joined: the arena is as large as the sum over the
 //! classes of the most that each had in use at once.
@@ -10,15 +10,18 @@ use std::mem::size_of;
 
 /// Room of each size class, in items. Steps of half as much again or less keep the room that
 /// nobody uses below a third.
-const CLASS_ROOM: [u8; 12] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64];
+const CLASS_ROOM: [u8; 14] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128];
 
-/// The class for a run of each length from 1 to 64.
-const CLASS_OF_LENGTH: [u8; 65] = class_of_length();
+/// Items of the largest run.
+const RUN_MAX: usize = 128;
 
-const fn class_of_length() -> [u8; 65] {
-    let mut classes = [0; 65];
+/// The class for a run of each length from 1 to 128.
+const CLASS_OF_LENGTH: [u8; RUN_MAX + 1] = class_of_length();
+
+const fn class_of_length() -> [u8; RUN_MAX + 1] {
+    let mut classes = [0; RUN_MAX + 1];
     let mut length = 1;
-    while length <= 64 {
+    while length <= RUN_MAX {
         let mut class = 0;
         while (CLASS_ROOM[class] as usize) < length {
             class += 1;
@@ -43,7 +46,7 @@ impl<T: Copy + Default> Arena<T> {
     }
 
     /// All items, for reading by number.
-    #[inline]
+    #[inline(always)]
     pub(super) fn items(&self) -> &[T] {
         &self.items
     }
@@ -85,6 +88,23 @@ impl<T: Copy + Default> Arena<T> {
         }
     }
 
+    /// Puts `items` in place of the run of `length` items at `base`, and returns where the run is now;
+    /// nowhere (0) if there are none.
+    pub(super) fn replace(&mut self, base: u32, length: usize, items: &[T]) -> u32 {
+        let (class, new_class) = (CLASS_OF_LENGTH[length], CLASS_OF_LENGTH[items.len()]);
+        let stays = length > 0 && class == new_class && !items.is_empty();
+        if length > 0 && !stays {
+            self.free[usize::from(class)].push(base);
+        }
+        let base = match items.is_empty() {
+            true => return 0,
+            false if stays => base,
+            false => self.allocate(new_class),
+        };
+        self.items[base as usize..][..items.len()].copy_from_slice(items);
+        base
+    }
+
     /// Bytes taken from the allocator.
     pub(super) fn memory_bytes(&self) -> usize {
         let free: usize = self.free.iter().map(Vec::capacity).sum();
@@ -97,6 +117,10 @@ impl<T: Copy + Default> Arena<T> {
         self.free[class].pop().unwrap_or_else(|| {
             let base = u32::try_from(self.items.len()).expect("an arena has fewer than 2^32 items");
             let end = self.items.len() + usize::from(CLASS_ROOM[class]);
+            if end > self.items.capacity() {
+                // An eighth at a time: doubling would leave half the memory of a large table unused.
+                self.items.reserve_exact(end / 8 + RUN_MAX);
+            }
             self.items.resize(end, T::default());
             base
         })
@@ -128,13 +152,13 @@ mod tests {
         for round in 0..3 {
             let mut base = 0;
             let mut model = Vec::new();
-            for length in 0..64 {
+            for length in 0..RUN_MAX {
                 let position = length * 7 % (length + 1);
                 base = arena.insert(base, length, position, length as u32);
                 model.insert(position, length as u32);
                 assert_eq!(arena.items()[base as usize..][..=length], model);
             }
-            for length in (1..=64).rev() {
+            for length in (1..=RUN_MAX).rev() {
                 let position = length * 5 % length;
                 base = arena.remove(base, length, position);
                 model.remove(position);

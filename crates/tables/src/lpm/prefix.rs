@@ -62,7 +62,7 @@ macro_rules! address {
                 <$number>::MAX.checked_shl(<$number>::BITS - u32::from(length)).unwrap_or(0)
             }
 
-            #[inline]
+            #[inline(always)]
             fn bits_at(self, offset: u8, count: u8) -> usize {
                 ((self << offset) >> (<$number>::BITS - u32::from(count))) as usize
             }

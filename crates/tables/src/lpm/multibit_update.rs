@@ -1,0 +1,424 @@
+//! Changes of a [`Multibit`], and the exact routes that its leaves are computed from.
+//!
+//! Leaves say what a lookup answers, not which routes there are. Those are kept aside, where no lookup
+//! comes by: each node has a [`Detail`], a bitmap of its prefixes as a binary heap (a prefix that is
+//! `k` bits (`b`) longer than the node's path, 1 to 6, is number `2^k + b`) with their values in one
+//! run, in the order of the bits.
+//!
+//! A change of a route repaints the slots that it is the longest prefix of: those that it covers,
+//! without those that a longer prefix of the same node covers. Where such a slot leads to a node, the
+//! change goes on to the slots of that node which none of its prefixes covers.
+
+use super::arena::Arena;
+use super::multibit::{
+    IS_NODE, Multibit, Node, ROOT_BITS, ROOTS, SHORT_BITS, SLOTS, STRIDE_BITS, TOPS,
+};
+use super::{Address, NO_ROUTE, Prefix};
+
+/// Levels of nodes on the longest way down (IPv6), the one above the roots included.
+const DEPTH_MAX: usize = (128 - SHORT_BITS as usize).div_ceil(STRIDE_BITS as usize);
+
+/// Slots that the prefixes of a heap number cover, as a bitmap.
+fn covered(heap: u32) -> u64 {
+    let below = u32::from(STRIDE_BITS) - heap.ilog2();
+    let first = (heap << below) - SLOTS as u32;
+    (u64::MAX >> (SLOTS - (1 << below))) << first
+}
+
+/// The numbers of set bits, in order.
+pub(super) fn ones(mut bitmap: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let bit = (bitmap != 0).then(|| bitmap.trailing_zeros() as usize)?;
+        bitmap &= bitmap - 1;
+        Some(bit)
+    })
+}
+
+/// The prefixes of one node.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Detail {
+    /// Bit `h` of the two words is set if there is a prefix of heap number `h` (2 to 127).
+    bitmap: [u64; 2],
+    value_base: u32,
+    /// Nodes that slots lead to.
+    children: u32,
+}
+
+impl Detail {
+    fn bits(&self) -> u128 {
+        u128::from(self.bitmap[1]) << 64 | u128::from(self.bitmap[0])
+    }
+
+    pub(super) fn has(&self, heap: u32) -> bool {
+        self.bitmap[heap as usize >> 6] >> (heap & 63) & 1 != 0
+    }
+
+    fn toggle(&mut self, heap: u32) {
+        self.bitmap[heap as usize >> 6] ^= 1 << (heap & 63);
+    }
+
+    fn prefixes(&self) -> usize {
+        self.bits().count_ones() as usize
+    }
+
+    /// Prefixes before this one.
+    fn rank(&self, heap: u32) -> usize {
+        (self.bits() & ((1 << heap) - 1)).count_ones() as usize
+    }
+
+    /// The number of the value of this prefix, which must exist.
+    fn value(&self, heap: u32) -> u32 {
+        self.value_base + self.rank(heap) as u32
+    }
+
+    /// The longest prefix of the node that contains `heap` and is shorter.
+    fn above(&self, heap: u32) -> Option<u32> {
+        (1..heap.ilog2()).map(|up| heap >> up).find(|shorter| self.has(*shorter))
+    }
+
+    /// Slots that `heap` is the longest prefix of.
+    fn own_slots(&self, heap: u32) -> u64 {
+        let longer = (1..=u32::from(STRIDE_BITS) - heap.ilog2()).flat_map(|level| {
+            let row = (self.bits() >> (heap << level)) as u64 & (u64::MAX >> (64 - (1 << level)));
+            ones(row).map(move |number| (heap << level) + number as u32)
+        });
+        longer.fold(covered(heap), |slots, longer| slots & !covered(longer))
+    }
+
+    /// Slots that no prefix of the node covers.
+    fn free_slots(&self) -> u64 {
+        let [low, high] = self.bitmap;
+        // The numbers from 64 on are the slots themselves.
+        ones(low).fold(!high, |slots, heap| slots & !covered(heap as u32))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.bitmap == [0, 0] && self.children == 0
+    }
+}
+
+/// The exact routes.
+#[derive(Debug, Clone)]
+pub(super) struct Routes {
+    /// First the level above the roots, which has nothing but details.
+    details: Arena<Detail>,
+    values: Arena<u32>,
+}
+
+impl Routes {
+    pub(super) fn new() -> Self {
+        Self { details: Arena::new(TOPS), values: Arena::new(0) }
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.details.memory_bytes() + self.values.memory_bytes()
+    }
+
+    fn set(&mut self, detail: u32, heap: u32, value: u32) -> Option<u32> {
+        let mut node = self.details.items()[detail as usize];
+        if node.has(heap) {
+            return Some(std::mem::replace(self.values.item_mut(node.value(heap)), value));
+        }
+        let (position, length) = (node.rank(heap), node.prefixes());
+        node.value_base = self.values.insert(node.value_base, length, position, value);
+        node.toggle(heap);
+        *self.details.item_mut(detail) = node;
+        None
+    }
+
+    fn remove(&mut self, detail: u32, heap: u32) -> Option<u32> {
+        let mut node = self.details.items()[detail as usize];
+        if !node.has(heap) {
+            return None;
+        }
+        let old = self.values.items()[node.value(heap) as usize];
+        let (position, length) = (node.rank(heap), node.prefixes());
+        node.value_base = self.values.remove(node.value_base, length, position);
+        node.toggle(heap);
+        *self.details.item_mut(detail) = node;
+        Some(old)
+    }
+}
+
+/// Where a prefix belongs: into the heap of short ones, or into the node at a depth.
+enum Place {
+    Short(usize),
+    Node { depth: u8, heap: u32 },
+}
+
+impl Place {
+    fn of<A: Address>(prefix: Prefix<A>) -> Self {
+        let length = prefix.length();
+        if length <= SHORT_BITS {
+            let top = TOPS + prefix.bits().bits_at(0, SHORT_BITS);
+            return Self::Short(top >> (SHORT_BITS - length));
+        }
+        // A node at depth `d` has the lengths `d + 1` to `d + 6`.
+        let depth = length - 1 - (length - 1 - SHORT_BITS) % STRIDE_BITS;
+        let slot = prefix.bits().bits_at(depth, STRIDE_BITS);
+        Self::Node { depth, heap: (SLOTS + slot) as u32 >> (STRIDE_BITS - (length - depth)) }
+    }
+}
+
+/// A place in the tree: a number above the roots, or a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum At {
+    Top(u32),
+    Node(u32),
+}
+
+/// The way down to a node: each place above it with the slot taken, in fixed room.
+struct Path {
+    steps: [(At, u8); DEPTH_MAX],
+    len: usize,
+}
+
+impl Path {
+    fn push(&mut self, at: At, slot: usize) {
+        self.steps[self.len] = (at, slot as u8);
+        self.len += 1;
+    }
+
+    fn pop(&mut self) -> Option<(At, usize)> {
+        self.len = self.len.checked_sub(1)?;
+        let (at, slot) = self.steps[self.len];
+        Some((at, usize::from(slot)))
+    }
+}
+
+impl<A: Address> Multibit<A> {
+    pub(super) fn get(&self, prefix: Prefix<A>) -> Option<u32> {
+        if self.nodes.items().is_empty() {
+            return None;
+        }
+        match Place::of(prefix) {
+            Place::Short(heap) => Some(self.short.values[heap]).filter(|value| *value != NO_ROUTE),
+            Place::Node { depth, heap } => self.value_of(self.walk(prefix, depth)?.0, heap),
+        }
+    }
+
+    /// The value of a prefix of this node.
+    pub(super) fn value_of(&self, at: At, heap: u32) -> Option<u32> {
+        let detail = self.detail(at);
+        detail.has(heap).then(|| self.routes.values.items()[detail.value(heap) as usize])
+    }
+
+    fn detail_number(&self, at: At) -> Option<u32> {
+        match at {
+            At::Top(number) => Some(number),
+            At::Node(node) => {
+                Some(self.nodes.items()[node as usize].detail).filter(|detail| *detail != 0)
+            }
+        }
+    }
+
+    /// The prefixes of a node; the roots may have none.
+    pub(super) fn detail(&self, at: At) -> Detail {
+        let number = self.detail_number(at);
+        number.map_or_else(Detail::default, |detail| self.routes.details.items()[detail as usize])
+    }
+
+    /// The node that a slot leads to.
+    pub(super) fn child(&self, at: At, slot: usize) -> Option<At> {
+        match at {
+            At::Top(number) => Some(At::Node(number * SLOTS as u32 + slot as u32)),
+            At::Node(node) => {
+                let leaf_at = self.nodes.items()[node as usize].leaf(slot);
+                let leaf = self.leaves.items()[leaf_at as usize];
+                (leaf & IS_NODE != 0).then_some(At::Node(leaf & !IS_NODE))
+            }
+        }
+    }
+
+    /// Goes down to the node at `depth` on the way of `prefix`. `None` if the tree ends before.
+    fn walk(&self, prefix: Prefix<A>, depth: u8) -> Option<(At, Path)> {
+        let mut at = At::Top(prefix.bits().bits_at(0, SHORT_BITS) as u32);
+        let mut path = Path { steps: [(at, 0); DEPTH_MAX], len: 0 };
+        for level in (SHORT_BITS..depth).step_by(usize::from(STRIDE_BITS)) {
+            let slot = prefix.bits().bits_at(level, STRIDE_BITS);
+            path.push(at, slot);
+            at = self.child(at, slot)?;
+        }
+        Some((at, path))
+    }
+
+    /// As [`Self::walk`], but adds the nodes that are missing.
+    fn walk_or_grow(&mut self, prefix: Prefix<A>, depth: u8) -> At {
+        let mut at = At::Top(prefix.bits().bits_at(0, SHORT_BITS) as u32);
+        for level in (SHORT_BITS..depth).step_by(usize::from(STRIDE_BITS)) {
+            let slot = prefix.bits().bits_at(level, STRIDE_BITS);
+            at = self.child(at, slot).unwrap_or_else(|| self.grow(at, slot));
+        }
+        at
+    }
+
+    /// Adds a node below a slot, with the slot's value everywhere.
+    fn grow(&mut self, at: At, slot: usize) -> At {
+        let At::Node(parent) = at else { unreachable!("all roots are there from the start") };
+        let leaf_at = self.nodes.items()[parent as usize].leaf(slot);
+        let value = self.leaves.items()[leaf_at as usize];
+        let child = self.nodes.replace(0, 0, &[Node::default()]);
+        self.write_leaves(child, &[value; SLOTS]);
+        self.set_leaf(parent, slot, child | IS_NODE);
+        let detail = self.detail_or_new(at);
+        self.routes.details.item_mut(detail).children += 1;
+        At::Node(child)
+    }
+
+    fn detail_or_new(&mut self, at: At) -> u32 {
+        match (self.detail_number(at), at) {
+            (Some(number), _) => number,
+            (None, At::Top(number)) => number,
+            (None, At::Node(node)) => {
+                let detail = self.routes.details.replace(0, 0, &[Detail::default()]);
+                self.nodes.item_mut(node).detail = detail;
+                detail
+            }
+        }
+    }
+
+    pub(super) fn insert(&mut self, prefix: Prefix<A>, value: u32) -> Option<u32> {
+        if self.nodes.items().is_empty() {
+            self.nodes = Arena::new(ROOTS);
+        }
+        let old = match Place::of(prefix) {
+            Place::Short(heap) => self.short.set(heap, value),
+            Place::Node { depth, heap } => {
+                let at = self.walk_or_grow(prefix, depth);
+                let detail = self.detail_or_new(at);
+                let old = self.routes.set(detail, heap, value);
+                if old != Some(value) {
+                    let slots = self.routes.details.items()[detail as usize].own_slots(heap);
+                    self.paint(at, slots, value);
+                }
+                old
+            }
+        };
+        self.len += usize::from(old.is_none());
+        old
+    }
+
+    pub(super) fn remove(&mut self, prefix: Prefix<A>) -> Option<u32> {
+        if self.nodes.items().is_empty() {
+            return None;
+        }
+        let old = match Place::of(prefix) {
+            Place::Short(heap) => self.short.set(heap, NO_ROUTE),
+            Place::Node { depth, heap } => {
+                let (at, path) = self.walk(prefix, depth)?;
+                let detail = self.detail_number(at)?;
+                let old = self.routes.remove(detail, heap)?;
+                let shorter = self.shorter(at, heap, &path);
+                let slots = self.routes.details.items()[detail as usize].own_slots(heap);
+                self.paint(at, slots, shorter);
+                self.prune(at, path);
+                Some(old)
+            }
+        };
+        self.len -= usize::from(old.is_some());
+        old
+    }
+
+    /// The value of the longest prefix that contains prefix `heap` of a node, not counting the short
+    /// ones.
+    fn shorter(&self, at: At, heap: u32, path: &Path) -> u32 {
+        let above = path.steps[..path.len].iter().rev();
+        let mut places = std::iter::once((at, heap))
+            .chain(above.map(|(at, slot)| (*at, (SLOTS + usize::from(*slot)) as u32)));
+        let found = places.find_map(|(place, heap)| {
+            let detail = self.detail(place);
+            let is_own = place != at && detail.has(heap);
+            let shorter = if is_own { Some(heap) } else { detail.above(heap) };
+            shorter.map(|heap| detail.value(heap))
+        });
+        found.map_or(NO_ROUTE, |value| self.routes.values.items()[value as usize])
+    }
+
+    /// Removes the nodes that have become empty, from `at` upwards; roots stay.
+    fn prune(&mut self, mut at: At, mut path: Path) {
+        while let At::Node(node) = at {
+            let Some(detail) = self.detail_number(at) else { return };
+            if !self.routes.details.items()[detail as usize].is_empty() {
+                return;
+            }
+            self.routes.details.replace(detail, 1, &[]);
+            self.nodes.item_mut(node).detail = 0;
+            let Some((At::Node(parent), slot)) = path.pop() else { return };
+            // An empty node has the value from above in all slots.
+            let value = self.leaves.items()[self.nodes.items()[node as usize].leaf(0) as usize];
+            self.write_leaves(node, &[NO_ROUTE; SLOTS]);
+            self.nodes.replace(node, 1, &[]);
+            self.set_leaf(parent, slot, value);
+            at = At::Node(parent);
+            let detail = self.detail_or_new(at);
+            self.routes.details.item_mut(detail).children -= 1;
+        }
+    }
+
+    /// Gives `slots` of a node a value, and below those that lead on, the slots without a longer prefix.
+    fn paint(&mut self, at: At, slots: u64, value: u32) {
+        let node = match at {
+            At::Top(number) => {
+                for slot in ones(slots) {
+                    self.paint_free(number * SLOTS as u32 + slot as u32, value);
+                }
+                return;
+            }
+            At::Node(node) => node,
+        };
+        let mut leaves = self.read_leaves(node);
+        for slot in ones(slots) {
+            match leaves[slot] {
+                child if child & IS_NODE != 0 => self.paint_free(child & !IS_NODE, value),
+                _ => leaves[slot] = value,
+            }
+        }
+        self.write_leaves(node, &leaves);
+    }
+
+    fn paint_free(&mut self, node: u32, value: u32) {
+        let at = At::Node(node);
+        self.paint(at, self.detail(at).free_slots(), value);
+    }
+
+    fn set_leaf(&mut self, node: u32, slot: usize, leaf: u32) {
+        let mut leaves = self.read_leaves(node);
+        leaves[slot] = leaf;
+        self.write_leaves(node, &leaves);
+    }
+
+    /// The leaf of each slot.
+    fn read_leaves(&self, node: u32) -> [u32; SLOTS] {
+        let node = &self.nodes.items()[node as usize];
+        let mut leaves = [NO_ROUTE; SLOTS];
+        let run_leaves = &self.leaves.items()[node.leaf_base as usize..];
+        let mut start = 0;
+        for (run_end, leaf) in ones(node.runs).map(|last| last + 1).chain([SLOTS]).zip(run_leaves) {
+            leaves[start..run_end].fill(*leaf);
+            start = run_end;
+        }
+        leaves
+    }
+
+    fn write_leaves(&mut self, node: u32, leaves: &[u32; SLOTS]) {
+        let mut runs = 0;
+        for (slot, [leaf, next]) in leaves.array_windows().enumerate() {
+            runs |= u64::from(leaf != next) << slot;
+        }
+        let mut run_leaves = [leaves[0]; SLOTS];
+        for (leaf, last) in run_leaves[1..].iter_mut().zip(ones(runs)) {
+            *leaf = leaves[last + 1];
+        }
+        let old = self.nodes.items()[node as usize];
+        // The leaf of empty nodes, number 0, is nobody's own.
+        let old_length = if old.leaf_base == 0 { 0 } else { 1 + old.runs.count_ones() as usize };
+        let is_empty = runs == 0 && leaves[0] == NO_ROUTE;
+        let length = if is_empty { 0 } else { 1 + runs.count_ones() as usize };
+        let leaf_base = self.leaves.replace(old.leaf_base, old_length, &run_leaves[..length]);
+        let node = self.nodes.item_mut(node);
+        (node.runs, node.leaf_base) = (runs, leaf_base);
+    }
+}
+
+/// The roots begin where the level above them ends.
+const _: () = assert!(TOPS * SLOTS == ROOTS && ROOT_BITS == SHORT_BITS + STRIDE_BITS);
