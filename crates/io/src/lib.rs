@@ -17,6 +17,7 @@ pub mod pcap_port;
 pub mod port;
 pub mod punt_device;
 pub mod punt_mark;
+pub mod route_cache;
 pub mod socket_option;
 pub mod xdp;
 
@@ -31,4 +32,5 @@ pub use pcap_port::{CaptureError, PcapPort};
 pub use port::{KernelCounters, PortQueue};
 pub use punt_device::{PuntDevice, PuntQueue};
 pub use punt_mark::punt_mark;
+pub use route_cache::{CachedRoute, RouteCache};
 pub use xdp::{AttachMode, DeadManSwitch, XdpPort, XdpQueue};

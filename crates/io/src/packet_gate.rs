@@ -44,8 +44,16 @@ impl PacketGate {
         maps.set_mac_address(mac_address)?;
         let load = |hook| {
             let packet_bytes_max = packet_bytes_max as u32;
-            Classifier { hook, maps: &maps, sockets: None, queues: 0, workers: 1, packet_bytes_max }
-                .load()
+            Classifier {
+                hook,
+                maps: &maps,
+                sockets: None,
+                queues: 0,
+                workers: 1,
+                packet_bytes_max,
+                redirect: None,
+            }
+            .load()
         };
         let (ingress, filter) = (load(Hook::Tcx)?, load(Hook::SocketFilter)?);
         Ok(Self { link: None, ingress, filter, maps, interface_index, cpus: possible_cpus()? })

@@ -25,6 +25,28 @@ pub fn set_integer(socket: impl AsFd, level: i32, option: i32, value: i32) -> io
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// The number of the calling thread's network namespace, which no other one gets until the machine is
+/// started anew (`SO_NETNS_COOKIE`, Linux 5.14).
+///
+/// # Errors
+/// The kernel's.
+pub fn namespace_cookie() -> io::Result<u64> {
+    let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::UNSPECIFIED, 0))?;
+    let mut cookie = 0_u64;
+    let mut length = libc::socklen_t::try_from(size_of_val(&cookie)).expect("eight bytes");
+    // SAFETY: both pointers are to live values, and the length is that of `cookie`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            std::ptr::from_mut(&mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 { Ok(cookie) } else { Err(io::Error::last_os_error()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -57,6 +57,8 @@ pub enum If {
 pub enum Alu {
     /// `to += from`
     Add,
+    /// `to -= from`
+    Subtract,
     /// `to *= from`
     Multiply,
     /// `to |= from`
@@ -115,6 +117,7 @@ impl Alu {
     fn code(self) -> u8 {
         match self {
             Self::Add => 0x00,
+            Self::Subtract => 0x10,
             Self::Multiply => 0x20,
             Self::Or => 0x40,
             Self::And => 0x50,
@@ -172,6 +175,22 @@ impl Assembler {
     pub fn load_map(&mut self, to: Register, map: BorrowedFd<'_>) {
         self.push(0x18, to as u8, 1, 0, map.as_raw_fd());
         self.push(0, 0, 0, 0, 0);
+    }
+
+    /// `to = &map[0] + offset`, of an array map with one element (`BPF_PSEUDO_MAP_VALUE`).
+    pub fn load_map_value(&mut self, to: Register, map: BorrowedFd<'_>, offset: i32) {
+        self.push(0x18, to as u8, 2, 0, map.as_raw_fd());
+        self.push(0, 0, 0, 0, offset);
+    }
+
+    /// `to = *(width *)(from + offset)`, before all loads that follow (`BPF_LOAD_ACQ`, Linux 6.15).
+    pub fn load_acquire(&mut self, width: Width, to: Register, from: Register, offset: i16) {
+        self.push(0xc3 | width.bits(), to as u8, from as u8, offset, 0x100);
+    }
+
+    /// Turns the low 16 bits from network order into the machine's; the others become zero.
+    pub fn from_network_order_u16(&mut self, to: Register) {
+        self.push(0xdc, to as u8, 0, 0, 16);
     }
 
     /// Calls a kernel helper (numbers: `enum bpf_func_id`).

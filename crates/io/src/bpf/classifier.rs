@@ -22,99 +22,11 @@ use std::os::fd::BorrowedFd;
 
 use super::assembler::{Alu, Assembler, If, Label, Register::*, Width};
 use super::map::Maps;
+use super::outcome::Outcome;
 use super::program::Program;
+use super::redirect::Redirect;
 use crate::AttachMode;
 use crate::punt_mark;
-
-/// What the classifier did with a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Outcome {
-    /// Taken: on its way to a worker.
-    Taken,
-    /// Passed: no worker serves its queue, or none that is alive.
-    Standby,
-    /// Passed: to another host's MAC address, which the kernel drops or bridges.
-    OtherHost,
-    /// Passed: to a group MAC or IP address, or an IPv6 link-local destination.
-    Multicast,
-    /// Passed: neither IPv4 nor IPv6.
-    NotIp,
-    /// Passed: TTL or hop limit is 1 or 0.
-    TtlExpired,
-    /// Passed: IPv4 options.
-    Ipv4Options,
-    /// Passed: an IPv6 hop-by-hop header.
-    Ipv6HopByHop,
-    /// Passed: to one of the router's own addresses.
-    Local,
-    /// Passed: larger than a frame of packet memory.
-    Oversized,
-    /// Passed: punted by Linecard, and counted before, when it came from the wire.
-    Punted,
-}
-
-impl Outcome {
-    /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 11] = [
-        Self::Taken,
-        Self::Standby,
-        Self::OtherHost,
-        Self::Multicast,
-        Self::NotIp,
-        Self::TtlExpired,
-        Self::Ipv4Options,
-        Self::Ipv6HopByHop,
-        Self::Local,
-        Self::Oversized,
-        Self::Punted,
-    ];
-
-    /// The label that the CLI and the metrics show.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Taken => "taken",
-            Self::Standby => "standby",
-            Self::OtherHost => "other_host",
-            Self::Multicast => "multicast",
-            Self::NotIp => "not_ip",
-            Self::TtlExpired => "ttl_expired",
-            Self::Ipv4Options => "ipv4_options",
-            Self::Ipv6HopByHop => "ipv6_hop_by_hop",
-            Self::Local => "local",
-            Self::Oversized => "oversized",
-            Self::Punted => "punted",
-        }
-    }
-
-    /// What it means, in a sentence.
-    #[must_use]
-    pub const fn description(self) -> &'static str {
-        match self {
-            Self::Taken => "It was taken, and is on its way to a worker.",
-            Self::Standby => "No worker serves its queue, or none that is alive.",
-            Self::OtherHost => "It is for another host's MAC address.",
-            Self::Multicast => "It is for a group, or for an IPv6 link-local address.",
-            Self::NotIp => "It is neither IPv4 nor IPv6.",
-            Self::TtlExpired => "Its TTL or hop limit is 1 or 0.",
-            Self::Ipv4Options => "It has IPv4 options.",
-            Self::Ipv6HopByHop => "It has an IPv6 hop-by-hop header.",
-            Self::Local => "It is for one of the router's own addresses.",
-            Self::Oversized => "It is larger than a frame of packet memory.",
-            Self::Punted => "Linecard punted it, and it comes by again on its way to the kernel.",
-        }
-    }
-}
-
-/// Packets and bytes of one outcome on one port, since the port was opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct OutcomeTotals {
-    /// Frames.
-    pub packets: u64,
-    /// Bytes of those frames, link-layer header included.
-    pub bytes: u64,
-}
 
 /// Where the classifier runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,7 +56,7 @@ const FUTEX_TID_MASK: i32 = 0x3fff_ffff;
 // Helper numbers: enum bpf_func_id, linux/bpf.h.
 const MAP_LOOKUP: i32 = 1;
 const SKB_LOAD_BYTES: i32 = 26;
-const REDIRECT_MAP: i32 = 51;
+pub(super) const REDIRECT_MAP: i32 = 51;
 const XDP_GET_BUFF_LEN: i32 = 188;
 
 const XDP_PASS: i32 = 2;
@@ -161,7 +73,9 @@ const SKB_GSO_SIZE: i16 = 176;
 /// Where a header copied out of an skb lies, from the frame pointer.
 const HEADER_ON_STACK: i32 = -64;
 /// Where a four-byte map key lies, from the frame pointer.
-const KEY_ON_STACK: i16 = -4;
+pub(super) const KEY_ON_STACK: i16 = -4;
+/// Where the frame's length lies, eight bytes from the frame pointer; only with a route cache.
+pub(super) const LENGTH_ON_STACK: i16 = -16;
 
 /// What the classifier of one port is generated from.
 pub(crate) struct Classifier<'a> {
@@ -175,14 +89,16 @@ pub(crate) struct Classifier<'a> {
     pub(crate) workers: u32,
     /// Largest frame that packet memory holds.
     pub(crate) packet_bytes_max: u32,
+    /// The route cache that it forwards by; only for [`Hook::Xdp`] in native mode.
+    pub(crate) redirect: Option<&'a Redirect>,
 }
 
 /// A classifier while it is being assembled. Register use: R6 context, R7 header (in the packet
 /// or copied to the stack), R8 end of the packet (XDP), R9 offset of the header (skb) and, at the
 /// end, the outcome.
-struct Generator<'a> {
-    from: &'a Classifier<'a>,
-    asm: Assembler,
+pub(super) struct Generator<'a> {
+    pub(super) from: &'a Classifier<'a>,
+    pub(super) asm: Assembler,
     outcomes: [Label; Outcome::ALL.len()],
 }
 
@@ -204,7 +120,7 @@ impl Classifier<'_> {
 }
 
 impl Generator<'_> {
-    fn outcome(&self, outcome: Outcome) -> Label {
+    pub(super) fn outcome(&self, outcome: Outcome) -> Label {
         self.outcomes[outcome as usize]
     }
 
@@ -213,7 +129,7 @@ impl Generator<'_> {
     }
 
     /// `R0 = &map[R_key]`, the key being four bytes at `KEY_ON_STACK`; 0 when there is none.
-    fn look_up_by_stack_key(&mut self, map: BorrowedFd<'_>) {
+    pub(super) fn look_up_by_stack_key(&mut self, map: BorrowedFd<'_>) {
         self.asm.alu(Alu::Move, R2, R10);
         self.asm.alu_immediate(Alu::Add, R2, i32::from(KEY_ON_STACK));
         self.asm.load_map(R1, map);
@@ -252,6 +168,10 @@ impl Generator<'_> {
         }
         let max = self.from.packet_bytes_max as i32;
         self.asm.jump_if_immediate(R0, If::Greater, max, oversized);
+        if self.from.redirect.is_some() {
+            self.asm.store(Width::U64, R10, LENGTH_ON_STACK, R0);
+            self.asm.alu_immediate(Alu::Move, R9, 0);
+        }
     }
 
     /// Makes `bytes` of header readable at R7; a shorter packet is taken, so that the pipeline
@@ -333,6 +253,9 @@ impl Generator<'_> {
             self.need(4);
             self.asm.load(Width::U16, R3, R7, 2);
             self.advance(4);
+            if self.from.redirect.is_some() {
+                self.asm.alu_immediate(Alu::Move, R9, 1);
+            }
             self.asm.place(untagged);
         }
         self.asm.jump_if_immediate(R3, If::Equal, on_wire(0x0800), ipv4);
@@ -361,6 +284,8 @@ impl Generator<'_> {
         let group = self.outcomes[Outcome::Multicast as usize];
         self.asm.jump_if_immediate(R1, If::GreaterOrEqual, 224, group);
         self.local(16, self.from.maps.local_ipv4());
+        self.redirect_ipv4();
+        self.asm.jump(taken);
     }
 
     /// RFC 8200 offsets.
@@ -384,16 +309,17 @@ impl Generator<'_> {
         self.asm.jump_if_immediate(R1, If::Equal, 0x80, group);
         self.asm.place(global);
         self.local(24, self.from.maps.local_ipv6());
+        self.redirect_ipv6();
+        self.asm.jump(self.outcomes[Outcome::Taken as usize]);
     }
 
-    /// The destination at `offset` is the router's own, or the frame is taken.
+    /// Goes on unless the destination at `offset` is the router's own.
     fn local(&mut self, offset: i32, addresses: BorrowedFd<'_>) {
         self.asm.alu(Alu::Move, R2, R7);
         self.asm.alu_immediate(Alu::Add, R2, offset);
         self.asm.load_map(R1, addresses);
         self.asm.call(MAP_LOOKUP);
         self.asm.jump_if_immediate(R0, If::NotEqual, 0, self.outcomes[Outcome::Local as usize]);
-        self.asm.jump(self.outcomes[Outcome::Taken as usize]);
     }
 
     /// Counts the outcome, then takes or passes.
@@ -471,6 +397,6 @@ impl Generator<'_> {
 }
 
 /// A 16-bit constant as a load from the packet yields it.
-fn on_wire(value: u16) -> i32 {
+pub(super) fn on_wire(value: u16) -> i32 {
     i32::from(value.to_be())
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use super::classifier::{Outcome, OutcomeTotals};
+use super::outcome::{Outcome, OutcomeTotals};
 use super::sys;
 
 /// Most local addresses of each family; more than a router's interfaces carry.
@@ -166,7 +166,8 @@ impl PerCpuCounters {
     }
 }
 
-fn number(bytes: &[u8]) -> u64 {
+/// A counter as the kernel hands it out.
+pub(super) fn number(bytes: &[u8]) -> u64 {
     let mut number = [0; 8];
     number.copy_from_slice(bytes);
     u64::from_ne_bytes(number)

@@ -5,13 +5,20 @@
 //! file descriptors, nothing is pinned, so all of it ends with the process.
 
 pub mod assembler;
+mod btf;
 pub mod classifier;
 pub mod map;
+pub(crate) mod mapped;
+mod outcome;
 pub mod program;
+pub(crate) mod redirect;
+mod redirect_losses;
 mod redirector;
-mod sys;
+pub(crate) mod sys;
 
-pub use classifier::{Outcome, OutcomeTotals};
 pub use map::{LocalAddresses, PerCpuCounters};
+pub use outcome::{Outcome, OutcomeTotals};
 pub use program::{Link, Program};
+pub use redirect::{Redirect, Redirected};
+pub use redirect_losses::{LossCounter, RedirectLosses};
 pub use redirector::{PUNT_PORTS_MAX, Redirector};

@@ -1,5 +1,6 @@
 //! Loaded programs and the links that attach them.
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -10,6 +11,7 @@ use super::sys;
 const PROGRAM_SOCKET_FILTER: u32 = 1;
 const PROGRAM_SCHED_CLS: u32 = 3;
 const PROGRAM_XDP: u32 = 6;
+const PROGRAM_RAW_TRACEPOINT: u32 = 17;
 const ATTACH_XDP: u32 = 37;
 const ATTACH_TCX_INGRESS: u32 = 46;
 /// `BPF_F_XDP_HAS_FRAGS`: the program copes with packets in several buffers (jumbo frames).
@@ -62,6 +64,17 @@ impl Program {
         Ok(Self { fd, attach_type: ATTACH_XDP })
     }
 
+    /// Loads a program for a raw tracepoint.
+    pub(super) fn load_tracing(name: &str, instructions: &[u64]) -> io::Result<Self> {
+        let fd = sys::program_load(name, PROGRAM_RAW_TRACEPOINT, 0, 0, instructions)?;
+        Ok(Self { fd, attach_type: 0 })
+    }
+
+    /// Attaches to a raw tracepoint, on all CPUs and in all network namespaces.
+    pub(super) fn attach_tracing(&self, tracepoint: &CStr) -> io::Result<Link> {
+        sys::raw_tracepoint_open(self.fd.as_fd(), tracepoint).map(|fd| Link { _fd: fd })
+    }
+
     /// Attaches to the interface with the kernel's index `interface_index`. `flags` are the
     /// `XDP_FLAGS_*` of linux/if_link.h.
     ///
@@ -85,8 +98,8 @@ impl Program {
             .map(|fd| Link { _fd: fd })
     }
 
-    /// Runs the program once on a frame; for tests.
-    pub(crate) fn test_run(&self, frame: &[u8]) -> io::Result<u32> {
+    /// Runs the program once on a frame: its answer, and what it made of the frame. For tests.
+    pub(crate) fn test_run(&self, frame: &[u8]) -> io::Result<(u32, Vec<u8>)> {
         sys::program_test_run(self.fd.as_fd(), frame)
     }
 

@@ -4,6 +4,7 @@
 //! whose remaining bytes are zero.
 #![allow(unsafe_code, reason = "system calls with pointers")]
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -13,12 +14,15 @@ const BPF_MAP_UPDATE_ELEM: i32 = 2;
 const BPF_MAP_DELETE_ELEM: i32 = 3;
 const BPF_PROG_LOAD: i32 = 5;
 const BPF_PROG_TEST_RUN: i32 = 10;
+const BPF_OBJ_GET_INFO_BY_FD: i32 = 15;
+const BPF_RAW_TRACEPOINT_OPEN: i32 = 17;
 const BPF_LINK_CREATE: i32 = 28;
 
 /// Map types (`enum bpf_map_type`).
 pub(crate) const MAP_HASH: u32 = 1;
 pub(crate) const MAP_ARRAY: u32 = 2;
 pub(crate) const MAP_PERCPU_ARRAY: u32 = 6;
+pub(crate) const MAP_DEVMAP: u32 = 14;
 pub(crate) const MAP_XSKMAP: u32 = 17;
 /// `BPF_F_MMAPABLE`: an array that user space may map.
 pub(crate) const MAP_FLAG_MMAPABLE: u32 = 1 << 10;
@@ -72,6 +76,22 @@ struct LinkCreate {
     flags: u32,
     // The kernel looks at the rest for some attach types (tcx: relative fd and revision).
     rest: [u64; 4],
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct ObjectInfo {
+    fd: u32,
+    info_len: u32,
+    info: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct RawTracepointOpen {
+    name: u64,
+    prog_fd: u32,
+    pad: u32,
 }
 
 #[repr(C)]
@@ -245,17 +265,50 @@ pub(crate) fn link_create(
     )
 }
 
-/// Runs a program once on `frame` and returns its answer; the frame goes nowhere.
-pub(crate) fn program_test_run(program: BorrowedFd<'_>, frame: &[u8]) -> io::Result<u32> {
+/// Attaches a program to a raw tracepoint; the attachment lives as long as the returned descriptor.
+pub(crate) fn raw_tracepoint_open(program: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {
+    bpf_fd(
+        BPF_RAW_TRACEPOINT_OPEN,
+        &mut RawTracepointOpen {
+            name: name.as_ptr() as u64,
+            prog_fd: program.as_raw_fd() as u32,
+            pad: 0,
+        },
+    )
+}
+
+/// The number by which the kernel knows a map.
+pub(crate) fn map_id(map: BorrowedFd<'_>) -> io::Result<u32> {
+    // The beginning of `struct bpf_map_info`: type, id.
+    let mut info = [0_u32; 2];
+    let mut ask = ObjectInfo {
+        fd: map.as_raw_fd() as u32,
+        info_len: size_of_val(&info) as u32,
+        info: info.as_mut_ptr() as u64,
+    };
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut ask)?;
+    Ok(info[1])
+}
+
+/// Runs a program once on `frame` and returns its answer and what it made of the frame; the frame
+/// goes nowhere.
+pub(crate) fn program_test_run(
+    program: BorrowedFd<'_>,
+    frame: &[u8],
+) -> io::Result<(u32, Vec<u8>)> {
+    let mut out = vec![0; frame.len()];
     let mut run = TestRun {
         prog_fd: program.as_raw_fd() as u32,
         data_size_in: frame.len() as u32,
         data_in: frame.as_ptr() as u64,
+        data_size_out: out.len() as u32,
+        data_out: out.as_mut_ptr() as u64,
         repeat: 1,
         ..TestRun::default()
     };
     bpf(BPF_PROG_TEST_RUN, &mut run)?;
-    Ok(run.retval)
+    out.truncate(run.data_size_out as usize);
+    Ok((run.retval, out))
 }
 
 /// `BPF_F_TEST_XDP_LIVE_FRAMES`: what the program does with the frames comes true.

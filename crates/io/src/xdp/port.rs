@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{DeadManSwitch, XdpQueue};
 use crate::bpf::classifier::{Classifier, Hook};
 use crate::bpf::map::{Maps, SocketMap, possible_cpus};
-use crate::bpf::{Link, LocalAddresses, Outcome, OutcomeTotals, Program};
+use crate::bpf::{Link, LocalAddresses, Outcome, OutcomeTotals, Program, Redirect, Redirected};
 
 /// `XDP_FLAGS_SKB_MODE` and `XDP_FLAGS_DRV_MODE`, linux/if_link.h.
 const FLAGS_GENERIC: u32 = 1 << 1;
@@ -40,6 +40,7 @@ pub struct XdpPort {
     generic: Program,
     sockets: SocketMap,
     maps: Maps,
+    redirect: Option<Redirect>,
     interface_index: u32,
     cpus: usize,
 }
@@ -61,6 +62,22 @@ impl XdpPort {
         local: &LocalAddresses,
         switch: &Arc<DeadManSwitch>,
     ) -> io::Result<Self> {
+        let maps = (local, switch);
+        Self::with_route_cache(interface_index, mac_address, queues, packet_bytes_max, maps, None)
+    }
+
+    /// The same, and the program for native mode forwards by the route cache, too.
+    ///
+    /// # Errors
+    /// Those of [`Self::new`].
+    pub fn with_route_cache(
+        interface_index: u32,
+        mac_address: [u8; 6],
+        queues: u32,
+        packet_bytes_max: usize,
+        (local, switch): (&LocalAddresses, &Arc<DeadManSwitch>),
+        redirect: Option<Redirect>,
+    ) -> io::Result<Self> {
         let maps = Maps::new(local.clone(), switch.map())?;
         maps.set_mac_address(mac_address)?;
         let sockets = SocketMap::new(queues)?;
@@ -72,12 +89,13 @@ impl XdpPort {
                 queues,
                 workers: switch.workers() as u32,
                 packet_bytes_max: packet_bytes_max as u32,
+                redirect: redirect.as_ref().filter(|_| mode == AttachMode::Native),
             }
             .load()
         };
         let (native, generic) = (load(AttachMode::Native)?, load(AttachMode::Generic)?);
         let cpus = possible_cpus()?;
-        Ok(Self { link: None, native, generic, sockets, maps, interface_index, cpus })
+        Ok(Self { link: None, native, generic, sockets, maps, redirect, interface_index, cpus })
     }
 
     /// Steers receive queue `queue` of the NIC into this socket.
@@ -123,11 +141,32 @@ impl XdpPort {
         self.maps.outcome_totals(self.cpus)
     }
 
+    /// What the classifier has forwarded by itself to each port, by number; empty without a route
+    /// cache.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn redirected(&self) -> io::Result<Vec<Redirected>> {
+        self.redirect.as_ref().map_or_else(|| Ok(Vec::new()), Redirect::totals)
+    }
+
     fn program(&self, mode: AttachMode) -> &Program {
         match mode {
             AttachMode::Native => &self.native,
             AttachMode::Generic => &self.generic,
         }
+    }
+
+    /// What the native classifier makes of `frame` when it forwards it by itself; `None` when it does
+    /// not. The frame goes nowhere (`BPF_PROG_TEST_RUN`); for tests.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn redirect(&self, frame: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        let sum = |totals: Vec<Redirected>| totals.iter().map(|it| it.packets).sum::<u64>();
+        let before = sum(self.redirected()?);
+        let (_, made) = self.native.test_run(frame)?;
+        Ok((sum(self.redirected()?) > before).then_some(made))
     }
 
     /// Asks the classifier for `mode` what it would do with `frame`, without sending it anywhere

@@ -1,0 +1,318 @@
+//! The route cache: destinations whose packets the classifier forwards by itself.
+//!
+//! Where a driver has no zero-copy, a packet that goes through an AF_XDP socket is copied twice, and the
+//! kernel's transmit costs a microsecond. `XDP_REDIRECT` from port to port costs none of that. So a
+//! worker that has just decided to forward a packet writes the decision down here: (incoming port,
+//! destination) → outgoing port, MAC addresses, MTU. The classifier (`bpf::redirect`) does the same with
+//! the next packet to that destination, and counts it in the same books.
+//!
+//! **It is a cache of the pipeline's answers and nothing else.** What is not in it goes to the worker, as
+//! without it: a flood of random destinations costs what it costs, plus a look at two cache lines. (Linux
+//! threw its own route cache out in 3.6 because it fell over under such floods: behind it was a slow
+//! lookup and a garbage collector. Behind this one is the pipeline, which is as fast for a new destination
+//! as for an old one, and nothing is ever collected.) Sets of two entries, each a cache line, chosen by a
+//! seeded hash; an entry that was used of late gets a second chance, so floods drive out floods.
+//!
+//! **Nothing stale is used for longer than the tables themselves.** After a publication the control
+//! side erases the entries that it has changed ([`RouteCache::erase`]), or all of them by one store
+//! ([`RouteCache::erase_all`]): an entry is void unless its epoch is the present one. A worker may write an
+//! entry from the old tables while this goes on, so it looks again afterwards ([`RouteCache::offer`]):
+//!
+//! ```text
+//! worker:   write the entry     fence     is the publication still mine? else erase my entry
+//! control:  publish             fence     read the entries, erase
+//! ```
+//!
+//! Both fences are sequentially consistent, so one of the two comes first (Dekker): if it is the worker's,
+//! the control side sees the entry, or a later state of it; if the control side's, the worker sees the
+//! publication. An entry that the control side finds being written is its writer's to erase: had the
+//! writer's fence come first, it would have been found written.
+//!
+//! **Ports.** Only ports that take redirected frames are targets ([`RouteCache::set_target`]): the map of
+//! targets empties itself when an interface goes, and a frame for a port that is not there is a miss. What
+//! is lost behind the redirect is counted by `bpf::redirect_losses`.
+//!
+//! Memory: 128 bytes a set. Cost of an offer: two cache lines, one compare-and-swap, one fence.
+
+pub(crate) mod entry;
+pub(crate) mod key;
+
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+use self::entry::Entry;
+use self::key::Key;
+use crate::bpf::mapped::{MappedArray, Shared};
+use crate::bpf::redirect::Redirect;
+use crate::bpf::sys;
+
+/// Entries of a set.
+pub(crate) const WAYS: usize = 2;
+/// Ports that the cache serves, numbers 0 to one less: losses are counted for each pair of them.
+pub const PORTS_MAX: usize = 64;
+
+/// A destination, and what is done with packets to it that come in by a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CachedRoute {
+    /// Number of the port that the packets come in by, untagged.
+    pub in_port: u16,
+    /// Where they go to.
+    pub destination: IpAddr,
+    /// Number of the port that they leave by, untagged.
+    pub out_port: u16,
+    /// The neighbour's MAC address.
+    pub destination_mac: [u8; 6],
+    /// The outgoing interface's own.
+    pub source_mac: [u8; 6],
+    /// Larger packets are the pipeline's to deal with.
+    pub mtu_bytes: u32,
+    /// What the entry was made from, for the control side: the number of the adjacency.
+    pub adjacency: u32,
+}
+
+/// What became of an offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offer {
+    /// It is in the cache.
+    Written,
+    /// It was there.
+    Present,
+    /// The set is full of entries that are in use; one of them has lost its second chance.
+    Full,
+    /// The tables have changed meanwhile, or another worker writes at the same place.
+    Withdrawn,
+}
+
+/// The memory of a set, as the program sees it.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub(crate) struct Set([Entry; WAYS]);
+
+/// What the program reads besides the sets.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub(crate) struct Control {
+    /// Entries of another epoch are void. Never 0 after set-up, and so no entry of zeros is valid.
+    epoch: AtomicU64,
+}
+
+/// The entries, wherever they lie.
+#[derive(Debug, Clone, Copy)]
+struct Table<'a> {
+    sets: &'a [Set],
+    epoch: &'a AtomicU64,
+    seed: u64,
+}
+
+/// The cache: in BPF maps, mapped into this process. Shared by classifiers, workers and the control side.
+#[derive(Debug)]
+pub struct RouteCache {
+    sets: MappedArray<Set>,
+    control: MappedArray<Control>,
+    targets: OwnedFd,
+    seed: u64,
+}
+
+mod shared {
+    #![allow(unsafe_code, reason = "promises about memory that is shared with the kernel")]
+    use super::{Control, Set, Shared};
+
+    // SAFETY: a set is entries, and an entry atomic integers, 64 bytes of them.
+    unsafe impl Shared for Set {}
+    // SAFETY: one atomic integer of 64 bits.
+    unsafe impl Shared for Control {}
+}
+
+impl RouteCache {
+    /// An empty cache of `entries`, rounded up to a power of two, from 4 to 2^24. No port is a target.
+    ///
+    /// # Errors
+    /// The kernel's: `EPERM` without `CAP_BPF` and `CAP_NET_ADMIN`.
+    pub fn new(entries: usize) -> io::Result<Arc<Self>> {
+        let sets = (entries.clamp(2 * WAYS, 1 << 24) / WAYS).next_power_of_two();
+        let targets = sys::map_create("lc_targets", sys::MAP_DEVMAP, 4, 4, PORTS_MAX as u32, 0)?;
+        let cache = Self {
+            sets: MappedArray::new("lc_routes", sets)?,
+            control: MappedArray::new("lc_epoch", 1)?,
+            targets,
+            seed: RandomState::new().hash_one(std::process::id()),
+        };
+        cache.erase_all();
+        Ok(Arc::new(cache))
+    }
+
+    fn table(&self) -> Table<'_> {
+        let epoch = &self.control.values()[0].epoch;
+        Table { sets: self.sets.values(), epoch, seed: self.seed }
+    }
+
+    /// Makes packets that the worker forwards as `route` says the classifier's. `is_current` is asked
+    /// after the entry is written: whether the tables that `route` comes from are still the published
+    /// ones. See the module.
+    #[inline]
+    pub fn offer(&self, route: &CachedRoute, is_current: impl FnOnce() -> bool) -> Offer {
+        self.table().offer(route, is_current)
+    }
+
+    /// Erases all entries of which `is_stale` holds; call it after a publication. Returns how many.
+    ///
+    /// Cost: a pass over all entries.
+    pub fn erase(&self, is_stale: impl FnMut(&CachedRoute) -> bool) -> usize {
+        self.table().erase(is_stale)
+    }
+
+    /// Erases all entries, by one store; call it after a publication.
+    pub fn erase_all(&self) {
+        self.table().erase_all();
+    }
+
+    /// Tells the adjacency of each entry that was used since the last call.
+    ///
+    /// Cost: a pass over all entries.
+    pub fn take_used(&self, mut used: impl FnMut(u32)) {
+        let table = self.table();
+        let epoch = table.epoch.load(Ordering::Acquire);
+        for entry in table.entries() {
+            if let Some((_, _, route)) = entry.read(epoch)
+                && entry.take_used()
+            {
+                used(route.adjacency);
+            }
+        }
+    }
+
+    /// Entries that packets can be forwarded by. Cost: a pass over all entries.
+    #[must_use]
+    pub fn entries(&self) -> usize {
+        let table = self.table();
+        let epoch = table.epoch.load(Ordering::Acquire);
+        table.entries().filter(|entry| entry.read(epoch).is_some()).count()
+    }
+
+    /// Lets frames leave by a port, by this interface; it must be in the calling thread's network
+    /// namespace.
+    ///
+    /// # Errors
+    /// The kernel's: `EINVAL` for an interface that is gone.
+    pub fn set_target(&self, port: u16, interface_index: u32) -> io::Result<()> {
+        let key = u32::from(port).to_ne_bytes();
+        sys::map_update(self.targets.as_fd(), &key, &interface_index.to_ne_bytes())
+    }
+
+    /// Lets no more frames leave by a port: those for it are misses from now on.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn remove_target(&self, port: u16) -> io::Result<()> {
+        sys::map_delete(self.targets.as_fd(), &u32::from(port).to_ne_bytes()).map(drop)
+    }
+
+    /// The side of one port, for its classifier; `None` beyond [`PORTS_MAX`].
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn port(self: &Arc<Self>, port: u16) -> io::Result<Option<Redirect>> {
+        if usize::from(port) >= PORTS_MAX {
+            return Ok(None);
+        }
+        Redirect::new(Arc::clone(self), port).map(Some)
+    }
+
+    pub(crate) fn sets_map(&self) -> BorrowedFd<'_> {
+        self.sets.map()
+    }
+
+    pub(crate) fn control_map(&self) -> BorrowedFd<'_> {
+        self.control.map()
+    }
+
+    pub(crate) fn targets_map(&self) -> BorrowedFd<'_> {
+        self.targets.as_fd()
+    }
+
+    /// What the hash of a port's and family's destinations begins with.
+    pub(crate) fn seed(&self, in_key: u32) -> u64 {
+        self.table().seed(in_key)
+    }
+
+    /// The hash is a set's number from this bit on.
+    pub(crate) fn shift(&self) -> u32 {
+        self.table().shift()
+    }
+}
+
+impl<'a> Table<'a> {
+    fn seed(&self, in_key: u32) -> u64 {
+        self.seed ^ u64::from(in_key) << 32
+    }
+
+    fn shift(&self) -> u32 {
+        u64::BITS - self.sets.len().ilog2()
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &'a Entry> + use<'a> {
+        self.sets.iter().flat_map(|set| &set.0)
+    }
+
+    fn set(&self, key: &Key) -> &'a Set {
+        &self.sets[key.set(self.seed(key.in_key), self.shift())]
+    }
+
+    fn offer(&self, route: &CachedRoute, is_current: impl FnOnce() -> bool) -> Offer {
+        // Before the look at the publication: an epoch begins after the publication it is for.
+        let epoch = self.epoch.load(Ordering::Acquire);
+        let key = Key::new(route.in_port, route.destination);
+        let entry = match self.place(epoch, &key, route) {
+            Ok(entry) => entry,
+            Err(offer) => return offer,
+        };
+        let Some(seen) = entry.write(epoch, key, route) else { return Offer::Withdrawn };
+        fence(Ordering::SeqCst);
+        if is_current() {
+            return Offer::Written;
+        }
+        entry.erase(seen);
+        Offer::Withdrawn
+    }
+
+    /// Where to write: over an older answer for the same, a void entry, or one not used of late.
+    fn place(&self, epoch: u64, key: &Key, route: &CachedRoute) -> Result<&'a Entry, Offer> {
+        let set = self.set(key);
+        let mut free = None;
+        for entry in &set.0 {
+            match entry.read(epoch) {
+                Some((_, held, found)) if held == *key => {
+                    return if found == *route { Err(Offer::Present) } else { Ok(entry) };
+                }
+                Some(_) => {}
+                None if entry.is_taken() => {}
+                None => free = free.or(Some(entry)),
+            }
+        }
+        let idle = || set.0.iter().find(|entry| !entry.take_recent());
+        free.or_else(idle).ok_or(Offer::Full)
+    }
+
+    fn erase(&self, mut is_stale: impl FnMut(&CachedRoute) -> bool) -> usize {
+        fence(Ordering::SeqCst);
+        let epoch = self.epoch.load(Ordering::Relaxed);
+        let mut erased = 0;
+        for entry in self.entries() {
+            if let Some((seen, _, route)) = entry.read(epoch)
+                && is_stale(&route)
+            {
+                erased += usize::from(entry.erase(seen));
+            }
+        }
+        erased
+    }
+
+    fn erase_all(&self) {
+        fence(Ordering::SeqCst);
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+    }
+}
