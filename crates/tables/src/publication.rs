@@ -1,7 +1,7 @@
 //! Publication: a table that one thread changes while others read it, without locks or waiting.
 //!
 //! There are two copies. One is published: readers hold it in an [`Arc`] and find the current one
-//! behind an atomic pointer. The other is the writer's. Changes are operations; [`Writer::append`]
+//! in a place that writer and readers share. The other is the writer's. Changes are operations; [`Writer::append`]
 //! collects them, and [`Writer::publish`] applies them to its own copy, swaps the pointer, and
 //! later applies the same operations to the copy that came back. Each change is so done twice,
 //! but costs its own size and not the table's, and readers see batches whole.
@@ -15,17 +15,27 @@
 //! readers and holds nothing. A worker that goes to sleep lets go of its copy with
 //! [`Reader::release`] and takes the current one with [`Reader::refresh`] when it wakes.
 //!
+//! The shared place is behind a mutex that is held for as long as it takes to copy or to exchange an
+//! `Arc`, and a reader only ever *tries* to take it: when somebody else is there just now, it goes on
+//! with the copy it has and looks again after its next batch. So no reader waits, and what stands between
+//! them is the standard library's and needs no unsafe code here. Only a reader that holds no copy, because
+//! it is new or has slept, waits for its turn.
+//!
 //! The same as the left-right scheme of Ramalhete and Correia (2013), with reference counts in
 //! place of reader epochs.
 //!
 //! [`Reader::refresh`] is one atomic load and a compare while nothing has changed.
+//!
+//! `tests/publication_model.rs` compiles this file against loom, which explores the interleavings;
+//! `tests/publication_race.rs` lets a reader check each answer while a writer changes routes.
 
 use std::fmt;
 use std::mem;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::PoisonError;
 
-use arc_swap::ArcSwap;
+// Not `std::sync`: the model checker puts its own in place.
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Arc, Mutex, MutexGuard};
 
 /// What can take an operation.
 ///
@@ -48,9 +58,16 @@ pub enum Publish {
 
 /// What writer and readers share.
 struct Shared<T> {
-    current: ArcSwap<T>,
+    current: Mutex<Arc<T>>,
     /// Publications so far: tells readers cheaply whether to look.
     generation: AtomicU64,
+}
+
+impl<T> Shared<T> {
+    /// Waits for the others, who hold the mutex for an instant. Nothing panics under it.
+    fn current(&self) -> MutexGuard<'_, Arc<T>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The one who changes. `Op` is one change.
@@ -68,7 +85,7 @@ impl<T: Absorb<Op>, Op> Writer<T, Op> {
     /// Publishes the one of two equal values and keeps the other.
     #[must_use]
     pub fn new(published: T, copy: T) -> Self {
-        let current = ArcSwap::from_pointee(published);
+        let current = Mutex::new(Arc::new(published));
         Self {
             shared: Arc::new(Shared { current, generation: AtomicU64::new(0) }),
             retired: Arc::new(copy),
@@ -105,8 +122,7 @@ impl<T: Absorb<Op>, Op> Writer<T, Op> {
             copy.absorb(operation);
         }
         mem::swap(&mut self.replay, &mut self.pending);
-        let next = Arc::clone(&self.retired);
-        self.retired = self.shared.current.swap(next);
+        mem::swap(&mut self.retired, &mut *self.shared.current());
         // After the swap: who sees the new generation finds the new copy.
         self.shared.generation.fetch_add(1, Ordering::Release);
         Publish::Published
@@ -138,7 +154,7 @@ impl<T: Absorb<Op>, Op> Writer<T, Op> {
     /// from those pending. Drop it before publishing twice.
     #[must_use]
     pub fn published(&self) -> Arc<T> {
-        self.shared.current.load_full()
+        Arc::clone(&self.shared.current())
     }
 }
 
@@ -153,7 +169,7 @@ impl<T> Subscription<T> {
     pub fn reader(&self) -> Reader<T> {
         // Before the copy: at worst the first refresh looks in vain.
         let generation = self.generation();
-        let held = Some(self.shared.current.load_full());
+        let held = Some(Arc::clone(&self.shared.current()));
         Reader { shared: Arc::clone(&self.shared), held, generation }
     }
 
@@ -182,7 +198,9 @@ pub struct Reader<T> {
 impl<T> Reader<T> {
     /// Takes the current copy in place of the one held; true if it is another one.
     ///
-    /// Call it between batches. Cost: one load and compare while nothing was published.
+    /// Call it between batches. Cost: one load and compare while nothing was published. Waits for nobody,
+    /// except after [`Self::release`]: when another thread has its hands on the current copy just now,
+    /// the reader keeps its own until the next call.
     #[inline]
     pub fn refresh(&mut self) -> bool {
         let generation = self.shared.generation.load(Ordering::Acquire);
@@ -195,9 +213,15 @@ impl<T> Reader<T> {
     /// The part of a refresh that is rare.
     #[cold]
     fn take(&mut self, generation: u64) -> bool {
+        let current = match &self.held {
+            Some(_) => match self.shared.current.try_lock() {
+                Ok(current) => Arc::clone(&current),
+                Err(_) => return false,
+            },
+            None => Arc::clone(&self.shared.current()),
+        };
         let is_new = generation != self.generation;
         self.generation = generation;
-        let current = self.shared.current.load_full();
         let is_another = self.held.as_ref().map_or(is_new, |held| !Arc::ptr_eq(&current, held));
         self.held = Some(current);
         is_another
@@ -209,6 +233,17 @@ impl<T> Reader<T> {
     /// Releasing twice is releasing once. Cost: one reference count.
     pub fn release(&mut self) {
         self.held = None;
+    }
+
+    /// Whether nothing was published since the last [`Self::refresh`].
+    ///
+    /// For who writes down an answer of this copy where the publisher erases such answers after each
+    /// publication: write, then a sequentially consistent fence, then this; the publisher has such a
+    /// fence between publishing and erasing. One of the two sees what the other did.
+    #[inline]
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.shared.generation.load(Ordering::Acquire) == self.generation
     }
 
     /// The copy held.
