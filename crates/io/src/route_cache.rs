@@ -53,7 +53,7 @@ use crate::bpf::sys;
 /// Entries of a set.
 pub(crate) const WAYS: usize = 2;
 /// Ports that the cache serves, numbers 0 to one less: losses are counted for each pair of them.
-pub const PORTS_MAX: usize = 64;
+pub const PORTS_MAX: usize = u64::BITS as usize;
 
 /// A destination, and what is done with packets to it that come in by a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +85,8 @@ pub enum Offer {
     Full,
     /// The tables have changed meanwhile, or another worker writes at the same place.
     Withdrawn,
+    /// One of the ports is no source or no target.
+    NotServed,
 }
 
 /// The memory of a set, as the program sees it.
@@ -114,6 +116,10 @@ pub struct RouteCache {
     sets: MappedArray<Set>,
     control: MappedArray<Control>,
     targets: OwnedFd,
+    /// Bit n: the classifier of port n asks the cache.
+    sources_open: AtomicU64,
+    /// Bit n: frames may leave by port n.
+    targets_open: AtomicU64,
     seed: u64,
 }
 
@@ -139,6 +145,8 @@ impl RouteCache {
             sets: MappedArray::new("lc_routes", sets)?,
             control: MappedArray::new("lc_epoch", 1)?,
             targets,
+            sources_open: AtomicU64::new(0),
+            targets_open: AtomicU64::new(0),
             seed: RandomState::new().hash_one(std::process::id()),
         };
         cache.erase_all();
@@ -155,7 +163,22 @@ impl RouteCache {
     /// ones. See the module.
     #[inline]
     pub fn offer(&self, route: &CachedRoute, is_current: impl FnOnce() -> bool) -> Offer {
+        if !self.is_source(route.in_port) || !is_set(&self.targets_open, route.out_port) {
+            return Offer::NotServed;
+        }
         self.table().offer(route, is_current)
+    }
+
+    /// Whether packets that come in by a port are worth an offer. Cost: two loads.
+    #[inline]
+    #[must_use]
+    pub fn is_source(&self, port: u16) -> bool {
+        is_set(&self.sources_open, port) && self.targets_open.load(Ordering::Relaxed) != 0
+    }
+
+    /// Says that the classifier of a port asks the cache, or does not.
+    pub fn set_source(&self, port: u16, is_source: bool) {
+        set(&self.sources_open, port, is_source);
     }
 
     /// Erases all entries of which `is_stale` holds; call it after a publication. Returns how many.
@@ -200,7 +223,9 @@ impl RouteCache {
     /// The kernel's: `EINVAL` for an interface that is gone.
     pub fn set_target(&self, port: u16, interface_index: u32) -> io::Result<()> {
         let key = u32::from(port).to_ne_bytes();
-        sys::map_update(self.targets.as_fd(), &key, &interface_index.to_ne_bytes())
+        sys::map_update(self.targets.as_fd(), &key, &interface_index.to_ne_bytes())?;
+        set(&self.targets_open, port, true);
+        Ok(())
     }
 
     /// Lets no more frames leave by a port: those for it are misses from now on.
@@ -208,6 +233,7 @@ impl RouteCache {
     /// # Errors
     /// The kernel's.
     pub fn remove_target(&self, port: u16) -> io::Result<()> {
+        set(&self.targets_open, port, false);
         sys::map_delete(self.targets.as_fd(), &u32::from(port).to_ne_bytes()).map(drop)
     }
 
@@ -242,6 +268,22 @@ impl RouteCache {
     /// The hash is a set's number from this bit on.
     pub(crate) fn shift(&self) -> u32 {
         self.table().shift()
+    }
+}
+
+fn bit(port: u16) -> u64 {
+    if usize::from(port) < PORTS_MAX { 1 << port } else { 0 }
+}
+
+fn is_set(ports: &AtomicU64, port: u16) -> bool {
+    ports.load(Ordering::Relaxed) & bit(port) != 0
+}
+
+fn set(ports: &AtomicU64, port: u16, value: bool) {
+    if value {
+        ports.fetch_or(bit(port), Ordering::Relaxed);
+    } else {
+        ports.fetch_and(!bit(port), Ordering::Relaxed);
     }
 }
 

@@ -60,6 +60,7 @@ impl Bed {
         let port = XdpPort::with_route_cache(1, PORT.octets(), 1, 1792, maps, redirect);
         let port = port.expect(REMEDY);
         cache.set_target(OUT_PORT, 1).expect("loopback");
+        cache.set_source(IN, true);
         Self { port, cache, local, switch }
     }
 
@@ -229,6 +230,8 @@ fn an_entry_is_one_destination_s_and_one_port_s() {
     }
     bed.cache.erase_all();
     let other = CachedRoute { in_port: IN + 1, ..route(TRANSIT4) };
+    assert_eq!(bed.cache.offer(&other, || true), Offer::NotServed);
+    bed.cache.set_source(IN + 1, true);
     assert_eq!(bed.cache.offer(&other, || true), Offer::Written);
     assert_eq!(bed.redirect(&v4(from4("192.0.2.9"))), None, "another port's");
 }
@@ -249,6 +252,7 @@ fn what_was_erased_is_a_miss_again() {
     bed.cache.offer(&route(TRANSIT6), || true);
     assert!(bed.redirect(&plain6).is_some());
     bed.cache.remove_target(OUT_PORT).expect("it was there");
+    assert_eq!(bed.cache.offer(&route(TRANSIT4), || true), Offer::NotServed);
     assert_eq!(bed.redirect(&plain6), None, "the port is no target any more");
     assert_eq!(bed.classify(&plain6), Outcome::Taken, "and the frame is untouched");
 }
