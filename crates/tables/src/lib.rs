@@ -25,6 +25,11 @@ pub mod publication;
 
 use std::fmt;
 
+/// What [`publication`] shares between threads; its model test has loom's in this place.
+mod sync {
+    pub(crate) use std::sync::{Arc, Mutex, MutexGuard, atomic};
+}
+
 /// A table holds as many entries as its set-up allows; nothing was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TableFull {
