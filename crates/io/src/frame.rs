@@ -22,6 +22,7 @@ pub struct Frame {
 
 impl Frame {
     /// Length of the packet in bytes, link-layer header included, frame check sequence excluded.
+    #[inline]
     #[must_use]
     #[allow(clippy::len_without_is_empty, reason = "an empty frame is never made")]
     pub fn len(&self) -> usize {
