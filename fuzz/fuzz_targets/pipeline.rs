@@ -233,7 +233,7 @@ fn check_next_hop(rig: &mut Rig, decided: &Decided) {
         Verdict::Punt(reason) => assert_eq!(reason, PuntReason::TtlExpired),
         verdict => {
             assert_eq!(verdict, Verdict::Undecided);
-            assert_eq!(again.metadata.flow_hash, decided.metadata.flow_hash);
+            assert_eq!(again.flow_hash, decided.flow_hash);
             assert_eq!(again.metadata.protocol, decided.metadata.protocol);
         }
     }

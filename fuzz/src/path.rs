@@ -1,7 +1,7 @@
 //! The packet path between two ports: parse, the route stage, the rewrite.
 
 use linecard_io::{Frame, MemoryConfig, PacketMemory};
-use linecard_packet::{Batch, Metadata, PortId, Verdict, parse};
+use linecard_packet::{Batch, Metadata, PortId, Station, Verdict, flow_hash, parse};
 use linecard_services::route::{RouteScratch, RouteStats, RouteTables, process, rewrite};
 use linecard_tables::hash::FlowHash;
 
@@ -23,6 +23,8 @@ pub struct Decided {
     pub metadata: Metadata,
     pub verdict: Verdict,
     pub bytes: Vec<u8>,
+    /// The hash of its flow, as the packet is now.
+    pub flow_hash: u32,
 }
 
 impl Default for PacketPath {
@@ -45,40 +47,43 @@ impl PacketPath {
         self.memory.packet_bytes_max()
     }
 
-    fn begin(&mut self, port: PortId, packets: &[Vec<u8>]) {
+    fn begin(&mut self, port: PortId, station: &Station, packets: &[Vec<u8>]) {
         for packet in packets {
             let mut frame = self.memory.allocate().expect("no more packets than frames");
             assert!(self.memory.set_packet(&mut frame, packet), "a packet is too long");
             self.batch.frames.push(frame);
         }
-        self.batch.begin(port);
-        parse(&mut self.batch, &self.memory, &self.hash);
+        parse(&mut self.batch, port, &self.memory, station);
     }
 
     /// Ends the batch. Every frame must have come through it, as many as went in.
     fn end(&mut self) -> Vec<Decided> {
-        let Batch { frames, metadata, verdicts } = &mut self.batch;
+        let Batch { frames, metadata, verdicts, .. } = &mut self.batch;
         let decided = frames.drain(..).zip(metadata.iter()).zip(verdicts.iter());
+        let hash = &self.hash;
         let decided = decided.map(|((frame, metadata), verdict): ((Frame, _), _)| {
             let bytes = self.memory.packet(&frame).to_vec();
+            let flow_hash = flow_hash(&bytes, metadata, hash);
             self.memory.free(frame);
-            Decided { metadata: *metadata, verdict: *verdict, bytes }
+            Decided { metadata: *metadata, verdict: *verdict, flow_hash, bytes }
         });
         let decided = decided.collect();
         assert_eq!(self.memory.free_frames(), self.memory.frames());
         decided
     }
 
-    /// What parse says of packets that come in by `port`, at most [`FRAMES`].
+    /// What parse says of packets that come in by `port`, whose station it does not know, at most
+    /// [`FRAMES`].
     pub fn parse(&mut self, port: PortId, packets: &[Vec<u8>]) -> Vec<Decided> {
-        self.begin(port, packets);
+        self.begin(port, &Station::none(), packets);
         self.end()
     }
 
     /// What becomes of packets that come in by `port` in one batch, at most [`FRAMES`].
     pub fn run(&mut self, tables: &RouteTables, port: PortId, packets: &[Vec<u8>]) -> Vec<Decided> {
-        self.begin(port, packets);
-        process(&mut self.batch, &self.memory, tables, &mut self.scratch, &mut self.stats);
+        self.begin(port, &tables.station(port), packets);
+        let (scratch, stats) = (&mut self.scratch, &mut self.stats);
+        process(&mut self.batch, &self.memory, tables, &self.hash, scratch, stats);
         let undecided = self.batch.verdicts.iter().filter(|verdict| verdict.is_undecided());
         assert_eq!(undecided.count(), 0, "the route stage decides on every packet");
         rewrite(&mut self.batch, &mut self.memory, tables);

@@ -71,11 +71,12 @@ struct Pipeline {
 
 impl Pipeline {
     /// Takes the batch from received frames to verdicts and rewritten frames.
-    fn run(&mut self, memory: &mut PacketMemory, tables: &RouteTables) {
+    fn run(&mut self, in_port: PortId, memory: &mut PacketMemory, tables: &RouteTables) {
         let batch = &mut self.batch;
-        parse(batch, memory, &self.flow_hash);
+        parse(batch, in_port, memory, &tables.station(in_port));
         // guard, filter in and police go here: they see packets as received and spare the lookup.
-        route::process(batch, memory, tables, &mut self.route_scratch, &mut self.route_stats);
+        let (scratch, stats) = (&mut self.route_scratch, &mut self.route_stats);
+        route::process(batch, memory, tables, &self.flow_hash, scratch, stats);
         // filter out goes here: it knows the way out, and may still punt the packet as received.
         route::rewrite(batch, memory, tables);
         // queue goes here: from then on the packet is the outgoing port's.
@@ -158,11 +159,11 @@ impl Worker {
         if received == 0 {
             return 0;
         }
-        batch.begin(port.id);
+        let in_port = port.id;
         let bytes = batch.frames.iter().map(|frame| frame.len() as u64).sum();
-        self.counters.port(port.id).received(received as u64, bytes);
+        self.counters.port(in_port).received(received as u64, bytes);
 
-        self.pipeline.run(&mut self.memory, self.tables.get());
+        self.pipeline.run(in_port, &mut self.memory, self.tables.get());
 
         let mut egress = Egress {
             ports: &mut self.ports,

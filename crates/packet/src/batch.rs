@@ -1,6 +1,7 @@
 //! The batch: up to 256 packets that go through the pipeline together, as a structure of arrays.
 
 use linecard_io::Frame;
+use linecard_wire::MacAddress;
 
 use crate::{AdjacencyId, DropReason, InterfaceId, PortId, PuntReason};
 
@@ -27,6 +28,7 @@ pub enum Verdict {
 
 impl Verdict {
     /// True while no stage has decided.
+    #[inline]
     #[must_use]
     pub fn is_undecided(self) -> bool {
         matches!(self, Self::Undecided)
@@ -45,12 +47,13 @@ pub enum Layer3 {
     Ipv6,
 }
 
-/// What `parse` found out about a packet, so that no later stage looks for it again.
+/// What `parse` found out about a packet, so that no later stage looks for it again: 24 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Metadata {
     /// The port it came in on.
     pub in_port: PortId,
-    /// The layer-3 interface it came in on; set by the route stage.
+    /// The layer-3 interface it came in on, or [`Metadata::NO_INTERFACE`]: set by parse for plain
+    /// packets, by the route stage for the others.
     pub in_interface: InterfaceId,
     /// VLAN tag control information of the outer and inner tag, 0xffff where there is none.
     /// Only the 12 bits of the VLAN identifier and the priority bits are kept as received.
@@ -63,38 +66,45 @@ pub struct Metadata {
     pub protocol: u8,
     /// Offset of the network-layer header in the frame, in bytes.
     pub layer3_offset: u8,
+    /// Source and destination port stand at `layer4_offset`: the protocol begins with them, and the
+    /// packet is no fragment, of which only the first has them.
+    pub has_ports: bool,
     /// Offset of the upper-layer header in the frame, in bytes; meaningless for later fragments.
     pub layer4_offset: u16,
     /// Length of the network-layer packet in bytes, as its header says.
     pub layer3_length: u16,
-    /// Hash of the flow: 5-tuple, for fragments 3-tuple; with the flow label for IPv6.
-    pub flow_hash: u32,
     /// With the verdict punt `neighbour_unresolved`: the adjacency that is not resolved, or
     /// [`Metadata::NO_ADJACENCY`] when it is the destination's own, which has none yet. Set by the
     /// route stage.
     pub unresolved: AdjacencyId,
 }
 
+// A batch's metadata, verdicts and frames should leave room for packets in a first-level cache.
+const _: () = assert!(size_of::<Metadata>() == 24 && size_of::<Verdict>() == 8);
+
 impl Metadata {
     /// The value of [`Metadata::vlan_tci`] where there is no tag.
     pub const NO_TAG: u16 = 0xffff;
+    /// The value of [`Metadata::in_interface`] where it is not known.
+    pub const NO_INTERFACE: InterfaceId = InterfaceId(u16::MAX);
     /// The value of [`Metadata::unresolved`] where there is none.
     pub const NO_ADJACENCY: AdjacencyId = AdjacencyId(u32::MAX);
 
     /// Metadata of a packet of which only the port is known.
+    #[inline]
     #[must_use]
-    pub fn of_port(in_port: PortId) -> Self {
+    pub const fn of_port(in_port: PortId) -> Self {
         Self {
             in_port,
-            in_interface: InterfaceId(u16::MAX),
+            in_interface: Self::NO_INTERFACE,
             vlan_tci: [Self::NO_TAG; 2],
             vlan_tpid: [0; 2],
             layer3: Layer3::Other,
             protocol: 0,
             layer3_offset: 0,
+            has_ports: false,
             layer4_offset: 0,
             layer3_length: 0,
-            flow_hash: 0,
             unresolved: Self::NO_ADJACENCY,
         }
     }
@@ -104,6 +114,139 @@ impl Metadata {
     pub fn vlan_ids(&self) -> [Option<u16>; 2] {
         let id = |i: usize| (self.vlan_tpid[i] != 0).then_some(self.vlan_tci[i] & 0x0fff);
         [id(0), id(1)]
+    }
+}
+
+/// Who the untagged frames of a port are for: the interface that takes them, as parse needs it.
+#[derive(Debug, Clone, Copy)]
+pub struct Station {
+    interface: InterfaceId,
+    /// The six octets as the low bits of a number in memory order, or [`Self::NOBODY`].
+    mac_address: u64,
+    forwards_ipv4: bool,
+    forwards_ipv6: bool,
+}
+
+impl Station {
+    /// No MAC address: those have 48 bits.
+    const NOBODY: u64 = u64::MAX;
+
+    /// The station of an interface, and which protocols it forwards.
+    #[must_use]
+    pub fn new(
+        interface: InterfaceId,
+        mac_address: MacAddress,
+        forwards_ipv4: bool,
+        forwards_ipv6: bool,
+    ) -> Self {
+        let [a, b, c, d, e, f] = mac_address.octets();
+        let mac_address = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
+        Self { interface, mac_address, forwards_ipv4, forwards_ipv6 }
+    }
+
+    /// A port that takes no untagged frames, or is not known: no frame is for it.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            interface: Metadata::NO_INTERFACE,
+            mac_address: Self::NOBODY,
+            forwards_ipv4: false,
+            forwards_ipv6: false,
+        }
+    }
+
+    /// The interface.
+    #[inline]
+    pub(crate) fn interface(&self) -> InterfaceId {
+        self.interface
+    }
+
+    /// True when the first 8 bytes of a frame are addressed to it.
+    #[inline]
+    pub(crate) fn is_addressed(&self, front: [u8; 8]) -> bool {
+        u64::from_le_bytes(front) & 0xffff_ffff_ffff == self.mac_address
+    }
+
+    /// IPv4 packets that arrive are forwarded.
+    #[inline]
+    pub(crate) fn forwards_ipv4(&self) -> bool {
+        self.forwards_ipv4
+    }
+
+    /// IPv6 packets that arrive are forwarded.
+    #[inline]
+    pub(crate) fn forwards_ipv6(&self) -> bool {
+        self.forwards_ipv6
+    }
+}
+
+/// The destinations of a batch's packets of one protocol, side by side for bulk lookups. Arrays, because
+/// a place below 256 needs no check against their length.
+#[derive(Debug)]
+pub struct Destinations<A> {
+    len: usize,
+    places: Box<[u8; BATCH_PACKETS_MAX]>,
+    addresses: Box<[A; BATCH_PACKETS_MAX]>,
+}
+
+// Places are bytes.
+const _: () = assert!(BATCH_PACKETS_MAX == 256);
+
+impl<A: Copy + Default> Destinations<A> {
+    fn new() -> Self {
+        Self {
+            len: 0,
+            places: Box::new([0; BATCH_PACKETS_MAX]),
+            addresses: Box::new([A::default(); BATCH_PACKETS_MAX]),
+        }
+    }
+
+    /// Places in the batch, in ascending order.
+    #[inline]
+    #[must_use]
+    pub fn places(&self) -> &[u8] {
+        &self.places[..self.len]
+    }
+
+    /// The destination of each of [`Self::places`].
+    #[inline]
+    #[must_use]
+    pub fn addresses(&self) -> &[A] {
+        &self.addresses[..self.len]
+    }
+
+    /// Begins anew: what is pushed counts when [`Self::end`] says how many there are.
+    #[inline]
+    pub(crate) fn begin(&mut self) -> Filling<'_, A> {
+        Filling { len: 0, places: &mut self.places, addresses: &mut self.addresses }
+    }
+
+    #[inline]
+    pub(crate) fn end(&mut self, len: usize) {
+        self.len = len.min(BATCH_PACKETS_MAX);
+    }
+}
+
+/// [`Destinations`] that are being filled: their length is a local of the loop, not a word in memory.
+pub(crate) struct Filling<'a, A> {
+    len: usize,
+    places: &'a mut [u8; BATCH_PACKETS_MAX],
+    addresses: &'a mut [A; BATCH_PACKETS_MAX],
+}
+
+impl<A> Filling<'_, A> {
+    #[inline]
+    pub(crate) fn push(&mut self, place: usize, address: A) {
+        // A batch has no more packets than there is room for.
+        let at = self.len % BATCH_PACKETS_MAX;
+        self.places[at] = place as u8;
+        self.addresses[at] = address;
+        self.len += 1;
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.len
     }
 }
 
@@ -118,6 +261,12 @@ pub struct Batch {
     pub metadata: Vec<Metadata>,
     /// Where each packet stands.
     pub verdicts: Vec<Verdict>,
+    /// IPv4 destinations of the packets that parse left undecided.
+    pub destinations_ipv4: Destinations<u32>,
+    /// IPv6 destinations of the packets that parse left undecided.
+    pub destinations_ipv6: Destinations<u128>,
+    /// Packets that parse has neither dropped nor found plain: their incoming interface is not known.
+    pub unadmitted: usize,
 }
 
 impl Default for Batch {
@@ -134,26 +283,23 @@ impl Batch {
             frames: Vec::with_capacity(BATCH_PACKETS_MAX),
             metadata: Vec::with_capacity(BATCH_PACKETS_MAX),
             verdicts: Vec::with_capacity(BATCH_PACKETS_MAX),
+            destinations_ipv4: Destinations::new(),
+            destinations_ipv6: Destinations::new(),
+            unadmitted: 0,
         }
     }
 
     /// Packets in the batch.
+    #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
         self.frames.len()
     }
 
     /// True when there is no packet in the batch.
+    #[inline]
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.frames.is_empty()
-    }
-
-    /// Gives each frame that was just received on `in_port` its metadata and an open verdict.
-    pub fn begin(&mut self, in_port: PortId) {
-        self.metadata.clear();
-        self.verdicts.clear();
-        self.metadata.resize(self.frames.len(), Metadata::of_port(in_port));
-        self.verdicts.resize(self.frames.len(), Verdict::Undecided);
     }
 }

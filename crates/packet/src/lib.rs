@@ -3,13 +3,15 @@
 
 pub mod batch;
 pub mod counters;
+pub mod flow;
 pub mod ids;
 pub mod parse;
 pub mod reason;
 pub mod totals;
 
-pub use batch::{BATCH_PACKETS_MAX, Batch, Layer3, Metadata, Verdict};
+pub use batch::{BATCH_PACKETS_MAX, Batch, Destinations, Layer3, Metadata, Station, Verdict};
 pub use counters::{CountersReader, PortCounters, WorkerCounters};
+pub use flow::flow_hash;
 pub use ids::{AdjacencyId, InterfaceId, PortId};
 pub use parse::parse;
 pub use reason::{DropReason, PuntReason, Reason};

@@ -16,30 +16,94 @@
 //! IPv4-mapped addresses are forwarded where a route says so. One difference remains: the kernel
 //! forwards to `::` along a default route, which RFC 4291 section 2.5.2 forbids; it is dropped here.
 
-use std::net::Ipv6Addr;
+mod plain;
+
+use std::net::{IpAddr, Ipv6Addr};
 
 use linecard_io::PacketMemory;
-use linecard_tables::hash::{FlowHash, FlowIpv4, FlowIpv6};
 use linecard_wire::ethernet::{self, EtherType};
 use linecard_wire::ip::Protocol;
 use linecard_wire::vlan::{Tag, Tags};
 use linecard_wire::{ipv4, ipv6, ipv6_extension};
 
-use crate::{Batch, DropReason, Layer3, Metadata, PuntReason, Verdict};
+use crate::{Batch, DropReason, Layer3, Metadata, PortId, PuntReason, Station, Verdict};
+use plain::Plain;
 
-/// Fills the metadata of each packet and decides on those that no later stage should see.
+/// How many packets ahead of the one that is parsed the first cache line is asked for. Memory takes as
+/// long as some 20 packets; what is fetched too early only moves to the second-level cache.
+const PREFETCH_PACKETS: usize = 24;
+
+/// Gives each frame that was just received on `in_port` its metadata and a verdict, undecided unless
+/// no later stage should see the packet, and collects the destinations of those that are.
 ///
-/// Cost: the first cache line or two of each packet, one pass over an IPv4 header, one flow hash.
-pub fn parse(batch: &mut Batch, memory: &PacketMemory, hash: &FlowHash) {
-    let packets = batch.frames.iter().zip(&mut batch.metadata).zip(&mut batch.verdicts);
-    for ((frame, metadata), verdict) in packets {
-        *verdict = parse_packet(memory.packet(frame), metadata, hash);
+/// `station` is who the port's untagged frames are for. Frames for others, and tagged ones, are left to
+/// the route stage, which knows all interfaces.
+///
+/// Cost: the first cache line of each packet, of which the next ones are prefetched; what most packets
+/// are, plain IPv4 or IPv6 without tags, takes [`plain`] and its one branch.
+pub fn parse(batch: &mut Batch, in_port: PortId, memory: &PacketMemory, station: &Station) {
+    let frames = &batch.frames[..];
+    let fresh = Metadata::of_port(in_port);
+    // What was there before is overwritten below.
+    batch.metadata.resize(frames.len(), fresh);
+    batch.verdicts.resize(frames.len(), Verdict::Undecided);
+    let mut ipv4 = batch.destinations_ipv4.begin();
+    let mut ipv6 = batch.destinations_ipv6.begin();
+    let mut unadmitted = 0;
+    for frame in frames.iter().take(PREFETCH_PACKETS) {
+        memory.prefetch(frame);
+    }
+    let packets = frames.iter().zip(&mut batch.metadata).zip(&mut batch.verdicts).enumerate();
+    for (place, ((frame, metadata), verdict)) in packets {
+        if let Some(ahead) = frames.get(place + PREFETCH_PACKETS) {
+            memory.prefetch(ahead);
+        }
+        let packet = memory.packet(frame);
+        match plain::parse(packet, in_port, station) {
+            Plain::Ipv4(found, destination) => {
+                *metadata = found;
+                *verdict = Verdict::Undecided;
+                ipv4.push(place, destination);
+            }
+            Plain::Ipv6(found, destination) => {
+                *metadata = found;
+                *verdict = Verdict::Undecided;
+                ipv6.push(place, destination);
+            }
+            Plain::No => {
+                *metadata = fresh;
+                *verdict = parse_packet(packet, metadata);
+                unadmitted += usize::from(!matches!(verdict, Verdict::Drop(_)));
+                if verdict.is_undecided() {
+                    match destination(packet, metadata) {
+                        Some(IpAddr::V4(address)) => ipv4.push(place, address.to_bits()),
+                        Some(IpAddr::V6(address)) => ipv6.push(place, address.to_bits()),
+                        None => {}
+                    }
+                }
+            }
+        }
+    }
+    batch.unadmitted = unadmitted;
+    let (ipv4, ipv6) = (ipv4.len(), ipv6.len());
+    batch.destinations_ipv4.end(ipv4);
+    batch.destinations_ipv6.end(ipv6);
+}
+
+/// The destination of a packet that took the general path.
+#[cold]
+fn destination(packet: &[u8], metadata: &Metadata) -> Option<IpAddr> {
+    let header = packet.get(usize::from(metadata.layer3_offset)..)?;
+    match metadata.layer3 {
+        Layer3::Ipv4 => Some(ipv4::Packet::new(header).ok()?.destination().into()),
+        Layer3::Ipv6 => Some(ipv6::Packet::new(header).ok()?.destination().into()),
+        Layer3::Other => None,
     }
 }
 
 /// One packet: its metadata is filled as far as it could be read.
-#[inline]
-fn parse_packet(packet: &[u8], metadata: &mut Metadata, hash: &FlowHash) -> Verdict {
+#[cold]
+fn parse_packet(packet: &[u8], metadata: &mut Metadata) -> Verdict {
     if packet.len() < ethernet::HEADER_LENGTH {
         return Verdict::Drop(DropReason::LinkHeaderTruncated);
     }
@@ -56,15 +120,15 @@ fn parse_packet(packet: &[u8], metadata: &mut Metadata, hash: &FlowHash) -> Verd
     // The I/G bit, in the first octet of the destination: group addresses include broadcast.
     let group = packet[0] & 0x01 != 0;
     match tags.ethertype() {
-        EtherType::IPV4 => parse_ipv4(tags.payload(), group, metadata, hash),
-        EtherType::IPV6 => parse_ipv6(tags.payload(), group, metadata, hash),
+        EtherType::IPV4 => parse_ipv4(tags.payload(), group, metadata),
+        EtherType::IPV6 => parse_ipv6(tags.payload(), group, metadata),
         // No interface here has three tags; the kernel may have one.
         third_tag if third_tag.is_vlan() => Verdict::Punt(PuntReason::VlanUnknown),
         _ => Verdict::Punt(PuntReason::NotIp),
     }
 }
 
-fn parse_ipv4(bytes: &[u8], group: bool, metadata: &mut Metadata, hash: &FlowHash) -> Verdict {
+fn parse_ipv4(bytes: &[u8], group: bool, metadata: &mut Metadata) -> Verdict {
     // RFC 1812 5.2.2 (1), (3) to (5): length, version, IHL, total length.
     let Ok(packet) = ipv4::Packet::new(bytes) else {
         return Verdict::Drop(DropReason::Ipv4HeaderMalformed);
@@ -77,11 +141,9 @@ fn parse_ipv4(bytes: &[u8], group: bool, metadata: &mut Metadata, hash: &FlowHas
     metadata.layer3_length = packet.total_length();
     metadata.protocol = packet.protocol().0;
     metadata.layer4_offset = u16::from(metadata.layer3_offset) + packet.header_length() as u16;
-    let verdict = judge_ipv4(&packet, group);
-    if verdict.is_undecided() {
-        metadata.flow_hash = hash_ipv4(&packet, hash);
-    }
-    verdict
+    metadata.has_ports =
+        !packet.is_fragment() && begins_with_ports(packet.protocol(), packet.payload());
+    judge_ipv4(&packet, group)
 }
 
 /// The order is the kernel's (`ip_route_input_rcu`, `ip_route_input_slow`, `ip_forward`), so that
@@ -124,7 +186,7 @@ fn judge_ipv4(packet: &ipv4::Packet<'_>, group: bool) -> Verdict {
     Verdict::Undecided
 }
 
-fn parse_ipv6(bytes: &[u8], group: bool, metadata: &mut Metadata, hash: &FlowHash) -> Verdict {
+fn parse_ipv6(bytes: &[u8], group: bool, metadata: &mut Metadata) -> Verdict {
     // RFC 8200 3: version and payload length; the frame may be longer (padding), never shorter.
     let Ok(packet) = ipv6::Packet::new(bytes) else {
         return Verdict::Drop(DropReason::Ipv6HeaderMalformed);
@@ -138,7 +200,7 @@ fn parse_ipv6(bytes: &[u8], group: bool, metadata: &mut Metadata, hash: &FlowHas
     metadata.layer4_offset = u16::from(metadata.layer3_offset) + ipv6::HEADER_LENGTH as u16;
     let verdict = judge_ipv6(&packet, group);
     if verdict.is_undecided() {
-        metadata.flow_hash = hash_ipv6(&packet, metadata, hash);
+        find_upper_layer(&packet, metadata);
     }
     verdict
 }
@@ -184,48 +246,20 @@ fn judge_ipv6(packet: &ipv6::Packet<'_>, group: bool) -> Verdict {
     Verdict::Undecided
 }
 
-/// The 5-tuple; of fragments the 3-tuple, since only the first one has ports.
-fn hash_ipv4(packet: &ipv4::Packet<'_>, hash: &FlowHash) -> u32 {
-    let (source_port, destination_port) = match packet.is_fragment() {
-        true => (0, 0),
-        false => ports(packet.protocol(), packet.payload()),
-    };
-    hash.ipv4(&FlowIpv4 {
-        source: packet.source().to_bits(),
-        destination: packet.destination().to_bits(),
-        protocol: packet.protocol().0,
-        source_port,
-        destination_port,
-    })
-}
-
-/// The 5-tuple and the flow label (RFC 6438). Of fragments, and of a chain of extension headers that
-/// cannot be read to its end, addresses and label only; such a packet is forwarded all the same,
-/// because extension headers are not a router's business (RFC 8200 4).
-///
-/// Fills the upper-layer protocol and its offset.
-fn hash_ipv6(packet: &ipv6::Packet<'_>, metadata: &mut Metadata, hash: &FlowHash) -> u32 {
-    let (source, destination) = (packet.source().to_bits(), packet.destination().to_bits());
-    let mut flow =
-        FlowIpv6 { source, destination, flow_label: packet.flow_label(), ..FlowIpv6::default() };
+/// Fills the upper-layer protocol, its offset and whether there are ports. A chain of extension headers
+/// that cannot be read to its end is forwarded all the same, because extension headers are not a
+/// router's business (RFC 8200 4).
+fn find_upper_layer(packet: &ipv6::Packet<'_>, metadata: &mut Metadata) {
     if let Ok(upper) = packet.upper_layer(ipv6_extension::HEADERS_MAX) {
         metadata.protocol = upper.protocol.0;
         metadata.layer4_offset += upper.offset as u16;
-        if upper.fragment.is_none_or(|fragment| fragment.is_atomic()) {
-            flow.protocol = upper.protocol.0;
-            (flow.source_port, flow.destination_port) = ports(upper.protocol, upper.payload);
-        }
+        metadata.has_ports = upper.fragment.is_none_or(|fragment| fragment.is_atomic())
+            && begins_with_ports(upper.protocol, upper.payload);
     }
-    hash.ipv6(&flow)
 }
 
-/// Source and destination port of the protocols that begin with them, else zeroes.
+/// True of the protocols whose header begins with a source and a destination port, if they are there.
 #[inline]
-fn ports(protocol: Protocol, payload: &[u8]) -> (u16, u16) {
-    match (protocol, payload.first_chunk::<4>()) {
-        (Protocol::TCP | Protocol::UDP | Protocol::SCTP, Some(&[a, b, c, d])) => {
-            (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))
-        }
-        _ => (0, 0),
-    }
+fn begins_with_ports(protocol: Protocol, payload: &[u8]) -> bool {
+    matches!(protocol, Protocol::TCP | Protocol::UDP | Protocol::SCTP) && payload.len() >= 4
 }

@@ -2,7 +2,9 @@
 //! offsets, lengths, tags, and which packets are one flow.
 
 use linecard_io::{MemoryConfig, PacketMemory};
-use linecard_packet::{Batch, Layer3, Metadata, PortId, Verdict, parse};
+use linecard_packet::{
+    Batch, InterfaceId, Layer3, Metadata, PortId, Station, Verdict, flow_hash, parse,
+};
 use linecard_tables::hash::FlowHash;
 use linecard_wire::MacAddress;
 use linecard_wire::builder::{Extension, Icmpv4, Ipv4, Ipv6, PacketBuilder, Tcp, Udp};
@@ -10,9 +12,10 @@ use linecard_wire::ethernet::EtherType;
 use linecard_wire::ip::Protocol;
 use linecard_wire::vlan::{Tag, Tci};
 
+const STATION: MacAddress = MacAddress::new([2, 0, 0, 0, 0, 1]);
+
 fn link() -> PacketBuilder {
-    PacketBuilder::new()
-        .ethernet(MacAddress::new([2, 0, 0, 0, 0, 1]), MacAddress::new([2, 0, 0, 0, 0, 2]))
+    PacketBuilder::new().ethernet(STATION, MacAddress::new([2, 0, 0, 0, 0, 2]))
 }
 
 fn ipv4() -> Ipv4 {
@@ -23,8 +26,8 @@ fn ipv6() -> Ipv6 {
     Ipv6::new([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into(), [0x2001, 0xdb8, 1, 0, 0, 0, 0, 1].into())
 }
 
-/// Parses all packets as one batch; none of them may be decided.
-fn metadata(packets: &[PacketBuilder]) -> Vec<Metadata> {
+/// Parses all packets as one batch; none of them may be decided. Returns metadata and flow hashes.
+fn parsed(packets: &[PacketBuilder]) -> (Vec<Metadata>, Vec<u32>) {
     let config = MemoryConfig { frames: 64, chunk_bytes: 2048 };
     let mut memory = PacketMemory::new(config).expect("128 KiB of memory");
     let mut batch = Batch::new();
@@ -33,19 +36,26 @@ fn metadata(packets: &[PacketBuilder]) -> Vec<Metadata> {
         assert!(memory.set_packet(&mut frame, &packet.build()));
         batch.frames.push(frame);
     }
-    batch.begin(PortId(3));
-    parse(&mut batch, &memory, &FlowHash::new(5));
+    let station = Station::new(InterfaceId(4), STATION, true, true);
+    parse(&mut batch, PortId(3), &memory, &station);
     assert!(batch.verdicts.iter().all(|verdict| *verdict == Verdict::Undecided), "{batch:?}");
+    let hash = FlowHash::new(5);
+    let packets = batch.frames.iter().zip(&batch.metadata);
+    let hashes = packets.map(|(frame, m)| flow_hash(memory.packet(frame), m, &hash)).collect();
     for frame in batch.frames.drain(..) {
         memory.free(frame);
     }
-    batch.metadata
+    (batch.metadata, hashes)
+}
+
+fn metadata(packets: &[PacketBuilder]) -> Vec<Metadata> {
+    parsed(packets).0
 }
 
 /// Which of the packets hash like the first one.
 fn same_flow(packets: &[PacketBuilder]) -> Vec<bool> {
-    let metadata = metadata(packets);
-    metadata.iter().map(|packet| packet.flow_hash == metadata[0].flow_hash).collect()
+    let (_, hashes) = parsed(packets);
+    hashes.iter().map(|hash| *hash == hashes[0]).collect()
 }
 
 #[test]

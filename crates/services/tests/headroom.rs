@@ -67,10 +67,10 @@ fn tags_need_eight_bytes_of_headroom() {
 
         let mut batch = Batch::new();
         batch.frames.push(frame);
-        batch.begin(PortId(0));
         let mut stats = RouteStats::new(1);
-        parse(&mut batch, &memory, &FlowHash::new(1));
-        process(&mut batch, &memory, &tables, &mut RouteScratch::new(), &mut stats);
+        parse(&mut batch, PortId(0), &memory, &tables.station(PortId(0)));
+        let (hash, mut scratch) = (FlowHash::new(1), RouteScratch::new());
+        process(&mut batch, &memory, &tables, &hash, &mut scratch, &mut stats);
         rewrite(&mut batch, &mut memory, &tables);
 
         let sent = memory.packet(&batch.frames[0]);

@@ -195,9 +195,9 @@ impl Path {
             assert!(self.memory.set_packet(&mut frame, packet));
             self.batch.frames.push(frame);
         }
-        self.batch.begin(PortId(0));
-        parse(&mut self.batch, &self.memory, &self.hash);
-        process(&mut self.batch, &self.memory, tables, &mut self.scratch, &mut self.stats);
+        parse(&mut self.batch, PortId(0), &self.memory, &tables.station(PortId(0)));
+        let (scratch, stats) = (&mut self.scratch, &mut self.stats);
+        process(&mut self.batch, &self.memory, tables, &self.hash, scratch, stats);
         for frame in self.batch.frames.drain(..) {
             self.memory.free(frame);
         }

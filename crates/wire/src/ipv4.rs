@@ -205,8 +205,12 @@ impl<'a> Packet<'a> {
 #[inline]
 pub fn decrement_ttl(packet: &mut [u8]) -> Result<u8, Malformed> {
     let header = header_mut::<HEADER_LENGTH_MIN>(packet)?;
-    let ttl = header[8].saturating_sub(1);
-    replace_word::<8>(header, [ttl, header[9]]);
+    let Some(ttl) = header[8].checked_sub(1) else { return Ok(0) };
+    // The word of TTL and protocol has become 0x0100 less: RFC 1624 eqn. 3, put together.
+    let sum = u32::from(u16::from_be_bytes([header[10], header[11]])) + 0x0100;
+    let checksum = (sum + u32::from(sum >= 0xffff)) as u16;
+    header[8] = ttl;
+    [header[10], header[11]] = checksum.to_be_bytes();
     Ok(ttl)
 }
 

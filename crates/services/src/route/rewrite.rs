@@ -10,27 +10,28 @@
 use linecard_io::{Frame, PacketMemory};
 use linecard_packet::{Batch, DropReason, Layer3, Metadata, Verdict};
 use linecard_wire::ethernet::EtherType;
-use linecard_wire::{MacAddress, ipv4, ipv6};
+use linecard_wire::{ipv4, ipv6};
 
 use super::RouteTables;
-use super::table::InterfaceEntry;
+use super::table::Rewrite;
 
-/// Two MAC addresses.
-const ADDRESSES_LENGTH: usize = 12;
 /// The EtherType behind addresses and tags.
 const ETHERTYPE_LENGTH: usize = 2;
+/// Ethernet header without tags.
+const UNTAGGED_HEADER_LENGTH: usize = 14;
 
 /// Rewrites each packet whose verdict is to forward. `tables` are those that gave the verdict.
 pub fn rewrite(batch: &mut Batch, memory: &mut PacketMemory, tables: &RouteTables) {
     let packets = batch.frames.iter_mut().zip(&batch.metadata).zip(&mut batch.verdicts);
     for ((frame, metadata), verdict) in packets {
         let Verdict::Forward { adjacency, .. } = *verdict else { continue };
-        let out = tables.adjacency(adjacency).and_then(|adjacency| {
-            Some((tables.interface(adjacency.interface)?, adjacency.mac_address?))
-        });
-        let done = match out {
-            Some((interface, mac)) => rewrite_frame(frame, metadata, memory, interface, mac),
-            None => Err(DropReason::PortDown),
+        let rewrite = tables.rewrite(adjacency);
+        let done = match rewrite.untagged() {
+            Some(addresses) if usize::from(metadata.layer3_offset) == UNTAGGED_HEADER_LENGTH => {
+                rewrite_in_place(frame, metadata, memory, addresses)
+            }
+            _ if metadata.layer3_length > rewrite.length_max => Err(DropReason::PortDown),
+            _ => rewrite_tags(frame, metadata, memory, rewrite),
         };
         if let Err(reason) = done {
             *verdict = Verdict::Drop(reason);
@@ -38,17 +39,34 @@ pub fn rewrite(batch: &mut Batch, memory: &mut PacketMemory, tables: &RouteTable
     }
 }
 
-fn rewrite_frame(
+/// No tags came in and none go out: only addresses change, the EtherType stays.
+#[inline]
+fn rewrite_in_place(
     frame: &mut Frame,
     metadata: &Metadata,
     memory: &mut PacketMemory,
-    interface: &InterfaceEntry,
-    destination: MacAddress,
+    addresses: &[u8; 12],
+) -> Result<(), DropReason> {
+    memory.truncate(frame, UNTAGGED_HEADER_LENGTH + usize::from(metadata.layer3_length));
+    let packet = memory.packet_mut(frame);
+    let Some((header, packet)) = packet.split_first_chunk_mut::<UNTAGGED_HEADER_LENGTH>() else {
+        return Err(DropReason::FrameTooSmall);
+    };
+    header[..12].copy_from_slice(addresses);
+    decrement(packet, metadata.layer3)
+}
+
+/// Tags come off or are put on.
+fn rewrite_tags(
+    frame: &mut Frame,
+    metadata: &Metadata,
+    memory: &mut PacketMemory,
+    rewrite: &Rewrite,
 ) -> Result<(), DropReason> {
     let layer3_offset = usize::from(metadata.layer3_offset);
     memory.truncate(frame, layer3_offset + usize::from(metadata.layer3_length));
-    let tags = interface.tags();
-    let header_length = ADDRESSES_LENGTH + tags.len() + ETHERTYPE_LENGTH;
+    let addresses_and_tags = rewrite.header();
+    let header_length = addresses_and_tags.len() + ETHERTYPE_LENGTH;
     let fits = if header_length > layer3_offset {
         memory.grow_front(frame, header_length - layer3_offset)
     } else {
@@ -58,15 +76,22 @@ fn rewrite_frame(
     let (true, Some((header, packet))) = (fits, packet.split_at_mut_checked(header_length)) else {
         return Err(DropReason::FrameTooSmall);
     };
-    header[..6].copy_from_slice(&destination.octets());
-    header[6..ADDRESSES_LENGTH].copy_from_slice(&interface.mac_address.octets());
-    header[ADDRESSES_LENGTH..ADDRESSES_LENGTH + tags.len()].copy_from_slice(tags);
-    // RFC 1812 5.3.1, RFC 8200 3. Parse saw a whole header with at least 2 hops left.
-    let (ethertype, hop) = match metadata.layer3 {
-        Layer3::Ipv4 => (EtherType::IPV4, ipv4::decrement_ttl(packet)),
-        _ => (EtherType::IPV6, ipv6::decrement_hop_limit(packet)),
+    let (front, ethertype) = header.split_at_mut(addresses_and_tags.len());
+    front.copy_from_slice(addresses_and_tags);
+    ethertype.copy_from_slice(&match metadata.layer3 {
+        Layer3::Ipv4 => EtherType::IPV4.0.to_be_bytes(),
+        _ => EtherType::IPV6.0.to_be_bytes(),
+    });
+    decrement(packet, metadata.layer3)
+}
+
+/// RFC 1812 5.3.1, RFC 8200 3. Parse saw a whole header with at least 2 hops left.
+#[inline]
+fn decrement(packet: &mut [u8], layer3: Layer3) -> Result<(), DropReason> {
+    let hop = match layer3 {
+        Layer3::Ipv4 => ipv4::decrement_ttl(packet),
+        _ => ipv6::decrement_hop_limit(packet),
     };
-    header[ADDRESSES_LENGTH + tags.len()..].copy_from_slice(&ethertype.0.to_be_bytes());
     hop.map(drop).map_err(|_| DropReason::FrameTooSmall)
 }
 

@@ -18,41 +18,32 @@
 //! it came in on (RFC 1812 5.2.7.2 allows that; `send_redirects`). And a source address that is one
 //! of the router's own is not looked up, hence not refused (`fib_validate_source`).
 
-use linecard_io::PacketMemory;
+use linecard_io::{Frame, PacketMemory};
 use linecard_packet::{
-    AdjacencyId, BATCH_PACKETS_MAX, Batch, DropReason, InterfaceId, Layer3, Metadata, PuntReason,
-    Verdict,
+    AdjacencyId, BATCH_PACKETS_MAX, Batch, Destinations, DropReason, InterfaceId, Metadata,
+    PuntReason, Verdict, flow_hash,
 };
 use linecard_tables::exact::NO_ENTRY;
+use linecard_tables::hash::FlowHash;
 use linecard_tables::lpm::NO_ROUTE;
 
 use super::fib::LEFT_TO_KERNEL;
 use super::table::{InterfaceEntry, InterfaceKey};
 use super::{NextHop, RouteStats, RouteTables, Special};
 
-/// Offset of the destination address in an IPv4 header (RFC 791 3.1).
-const DESTINATION_IPV4: usize = 16;
-/// Offset of the destination address in an IPv6 header (RFC 8200 3).
-const DESTINATION_IPV6: usize = 24;
-
-/// The slices that the stage gathers into; allocated once, empty between batches.
+/// The columns between the lookups of the stage; allocated once, overwritten by each batch.
 #[derive(Debug)]
 pub struct RouteScratch {
-    ipv4: Gathered<u32>,
-    ipv6: Gathered<u128>,
+    groups: Box<[u32; BATCH_PACKETS_MAX]>,
+    ipv4: Connected<u32>,
+    ipv6: Connected<u128>,
 }
 
-/// The undecided packets of one network-layer protocol, as a structure of arrays.
+/// The packets whose next hop is the destination itself: place in the batch, what to look up, and
+/// what was found.
 #[derive(Debug)]
-struct Gathered<A> {
-    /// Place in the batch.
-    places: Vec<u16>,
-    destinations: Vec<A>,
-    hashes: Vec<u32>,
-    groups: Vec<u32>,
-    next_hops: Vec<u32>,
-    /// Of the packets whose next hop is the destination itself: place here, and what to look up.
-    connected: Vec<u16>,
+struct Connected<A> {
+    places: Vec<u8>,
     neighbours: Vec<(u16, A)>,
     adjacencies: Vec<u32>,
 }
@@ -67,75 +58,82 @@ impl RouteScratch {
     /// Scratch for one batch.
     #[must_use]
     pub fn new() -> Self {
-        Self { ipv4: Gathered::new(), ipv6: Gathered::new() }
+        Self {
+            groups: Box::new([NO_ROUTE; BATCH_PACKETS_MAX]),
+            ipv4: Connected::new(),
+            ipv6: Connected::new(),
+        }
     }
 }
 
-impl<A> Gathered<A> {
+impl<A> Connected<A> {
     fn new() -> Self {
         Self {
             places: Vec::with_capacity(BATCH_PACKETS_MAX),
-            destinations: Vec::with_capacity(BATCH_PACKETS_MAX),
-            hashes: Vec::with_capacity(BATCH_PACKETS_MAX),
-            groups: Vec::with_capacity(BATCH_PACKETS_MAX),
-            next_hops: Vec::with_capacity(BATCH_PACKETS_MAX),
-            connected: Vec::with_capacity(BATCH_PACKETS_MAX),
             neighbours: Vec::with_capacity(BATCH_PACKETS_MAX),
             adjacencies: Vec::with_capacity(BATCH_PACKETS_MAX),
         }
     }
+}
 
-    fn clear(&mut self) {
-        self.places.clear();
-        self.destinations.clear();
-        self.hashes.clear();
-        self.groups.clear();
-        self.next_hops.clear();
-        self.connected.clear();
-        self.neighbours.clear();
-        self.adjacencies.clear();
-    }
-
-    fn push(&mut self, place: usize, destination: A, hash: u32) {
-        self.places.push(place as u16);
-        self.destinations.push(destination);
-        self.hashes.push(hash);
-    }
+/// What the steps of the stage have in common.
+struct Step<'a> {
+    frames: &'a [Frame],
+    metadata: &'a mut [Metadata],
+    verdicts: &'a mut [Verdict],
+    memory: &'a PacketMemory,
+    tables: &'a RouteTables,
+    hash: &'a FlowHash,
+    stats: &'a mut RouteStats,
 }
 
 /// Decides on every packet that is still undecided: none is when this returns.
+///
+/// `hash` chooses among the members of a group; packets to a single next hop are not hashed.
 pub fn process(
     batch: &mut Batch,
     memory: &PacketMemory,
     tables: &RouteTables,
+    hash: &FlowHash,
     scratch: &mut RouteScratch,
     stats: &mut RouteStats,
 ) {
-    admit(batch, memory, tables);
-    gather(batch, memory, scratch);
+    if batch.unadmitted > 0 {
+        admit(batch, memory, tables);
+    }
+    let Batch { frames, metadata, verdicts, destinations_ipv4, destinations_ipv6, .. } = batch;
+    let mut step = Step { frames, metadata, verdicts, memory, tables, hash, stats };
 
-    let ipv4 = &mut scratch.ipv4;
-    ipv4.groups.resize(ipv4.places.len(), NO_ROUTE);
-    tables.routes_ipv4.lookup_bulk(&ipv4.destinations, &mut ipv4.groups);
-    resolve(batch, tables, ipv4, stats, |neighbours, adjacencies| {
-        tables.neighbours_ipv4.lookup_bulk(neighbours, adjacencies);
-    });
+    let (groups, connected) = (&mut scratch.groups, &mut scratch.ipv4);
+    let groups = &mut groups[..destinations_ipv4.places().len()];
+    tables.routes_ipv4.lookup_bulk(destinations_ipv4.addresses(), groups);
+    step.resolve(destinations_ipv4, groups, connected);
+    if !connected.places.is_empty() {
+        connected.adjacencies.resize(connected.places.len(), NO_ENTRY);
+        tables.neighbours_ipv4.lookup_bulk(&connected.neighbours, &mut connected.adjacencies);
+        step.resolve_connected(connected);
+    }
 
-    let ipv6 = &mut scratch.ipv6;
-    ipv6.groups.resize(ipv6.places.len(), NO_ROUTE);
-    tables.routes_ipv6.lookup_bulk(&ipv6.destinations, &mut ipv6.groups);
-    resolve(batch, tables, ipv6, stats, |neighbours, adjacencies| {
-        tables.neighbours_ipv6.lookup_bulk(neighbours, adjacencies);
-    });
+    let (groups, connected) = (&mut scratch.groups, &mut scratch.ipv6);
+    let groups = &mut groups[..destinations_ipv6.places().len()];
+    tables.routes_ipv6.lookup_bulk(destinations_ipv6.addresses(), groups);
+    step.resolve(destinations_ipv6, groups, connected);
+    if !connected.places.is_empty() {
+        connected.adjacencies.resize(connected.places.len(), NO_ENTRY);
+        tables.neighbours_ipv6.lookup_bulk(&connected.neighbours, &mut connected.adjacencies);
+        step.resolve_connected(connected);
+    }
 }
 
-/// Finds the incoming interface of each packet, and whether it routes packets that come this way.
+/// Finds the incoming interface of each packet of which parse did not know it, and whether it routes
+/// packets that come this way.
 fn admit(batch: &mut Batch, memory: &PacketMemory, tables: &RouteTables) {
     // Packets of a batch mostly share port and tags: the last answer is kept.
     let mut last = None;
     let packets = batch.frames.iter().zip(&mut batch.metadata).zip(&mut batch.verdicts);
     for ((frame, metadata), verdict) in packets {
-        if !matches!(verdict, Verdict::Undecided | Verdict::Punt(_)) {
+        let is_open = matches!(verdict, Verdict::Undecided | Verdict::Punt(_));
+        if !is_open || metadata.in_interface != Metadata::NO_INTERFACE {
             continue;
         }
         let key = InterfaceKey::of(metadata);
@@ -165,74 +163,55 @@ fn admit(batch: &mut Batch, memory: &PacketMemory, tables: &RouteTables) {
     }
 }
 
-/// Collects the destinations of the packets that are still undecided.
-fn gather(batch: &Batch, memory: &PacketMemory, scratch: &mut RouteScratch) {
-    scratch.ipv4.clear();
-    scratch.ipv6.clear();
-    for (place, frame) in batch.frames.iter().enumerate() {
-        if !batch.verdicts[place].is_undecided() {
-            continue;
-        }
-        let metadata = &batch.metadata[place];
-        let header = memory.packet(frame).get(usize::from(metadata.layer3_offset)..);
-        let header = header.unwrap_or_default();
-        let hash = metadata.flow_hash;
-        // Parse left only packets with a whole header undecided, so the addresses are there.
-        match metadata.layer3 {
-            Layer3::Ipv4 => {
-                let octets = address_at(header, DESTINATION_IPV4).unwrap_or_default();
-                scratch.ipv4.push(place, u32::from_be_bytes(octets), hash);
+impl Step<'_> {
+    /// From groups to verdicts, for the packets of one protocol. Those to neighbours on a link stay
+    /// undecided and are collected.
+    fn resolve<A: Copy + Default>(
+        &mut self,
+        destinations: &Destinations<A>,
+        groups: &[u32],
+        connected: &mut Connected<A>,
+    ) {
+        connected.places.clear();
+        connected.neighbours.clear();
+        let columns = destinations.places().iter().zip(groups).zip(destinations.addresses());
+        for ((&place, &group), &destination) in columns {
+            let at = usize::from(place);
+            // Parse left it undecided; a stage in between, or its interface, may have decided.
+            if !self.verdicts[at].is_undecided() {
+                continue;
             }
-            Layer3::Ipv6 => {
-                let octets = address_at(header, DESTINATION_IPV6).unwrap_or_default();
-                scratch.ipv6.push(place, u128::from_be_bytes(octets), hash);
-            }
-            Layer3::Other => {}
+            let metadata = &mut self.metadata[at];
+            let hash = || flow_hash(self.memory.packet(&self.frames[at]), metadata, self.hash);
+            let next_hop = self.tables.groups.select_with(group, hash);
+            // RFC 1812 5.2.4.3: the most specific route decides, whatever it leads to.
+            self.verdicts[at] = match self.tables.next_hop(next_hop) {
+                Some(NextHop::Gateway(adjacency)) => {
+                    leave(self.tables, metadata, adjacency, self.stats)
+                }
+                None if group == LEFT_TO_KERNEL => Verdict::Punt(PuntReason::NotServed),
+                None => Verdict::Punt(PuntReason::NoRoute),
+                Some(NextHop::Special(special)) => special_verdict(special),
+                Some(NextHop::Connected(interface)) => {
+                    connected.places.push(place);
+                    connected.neighbours.push((interface.0, destination));
+                    Verdict::Undecided
+                }
+            };
         }
     }
-}
 
-#[inline]
-fn address_at<const N: usize>(header: &[u8], offset: usize) -> Option<[u8; N]> {
-    header.get(offset..)?.first_chunk().copied()
-}
-
-/// From groups to verdicts, for the packets of one protocol.
-fn resolve<A: Copy>(
-    batch: &mut Batch,
-    tables: &RouteTables,
-    gathered: &mut Gathered<A>,
-    stats: &mut RouteStats,
-    lookup_neighbours: impl FnOnce(&[(u16, A)], &mut [u32]),
-) {
-    let g = gathered;
-    g.next_hops.resize(g.places.len(), NO_ENTRY);
-    tables.groups.select_bulk(&g.groups, &g.hashes, &mut g.next_hops);
-    for (i, &place) in g.places.iter().enumerate() {
-        let place = usize::from(place);
-        let metadata = &mut batch.metadata[place];
-        // RFC 1812 5.2.4.3: the most specific route decides, whatever it leads to.
-        batch.verdicts[place] = match (g.groups[i], tables.next_hop(g.next_hops[i])) {
-            (LEFT_TO_KERNEL, _) => Verdict::Punt(PuntReason::NotServed),
-            (NO_ROUTE, _) | (_, None) => Verdict::Punt(PuntReason::NoRoute),
-            (_, Some(NextHop::Special(special))) => special_verdict(special),
-            (_, Some(NextHop::Gateway(adjacency))) => leave(tables, metadata, adjacency, stats),
-            (_, Some(NextHop::Connected(interface))) => {
-                g.connected.push(place as u16);
-                g.neighbours.push((interface.0, g.destinations[i]));
-                Verdict::Undecided
-            }
-        };
-    }
-    g.adjacencies.resize(g.connected.len(), NO_ENTRY);
-    lookup_neighbours(&g.neighbours, &mut g.adjacencies);
-    for (i, &place) in g.connected.iter().enumerate() {
-        let place = usize::from(place);
-        let metadata = &mut batch.metadata[place];
-        batch.verdicts[place] = match g.adjacencies[i] {
-            NO_ENTRY => unresolved(tables, metadata, InterfaceId(g.neighbours[i].0)),
-            adjacency => leave(tables, metadata, AdjacencyId(adjacency), stats),
-        };
+    /// From neighbours to verdicts.
+    fn resolve_connected<A>(&mut self, connected: &Connected<A>) {
+        let found = connected.adjacencies.iter().zip(&connected.neighbours);
+        for (&place, (&adjacency, &(interface, _))) in connected.places.iter().zip(found) {
+            let at = usize::from(place);
+            let metadata = &mut self.metadata[at];
+            self.verdicts[at] = match adjacency {
+                NO_ENTRY => unresolved(self.tables, metadata, InterfaceId(interface)),
+                adjacency => leave(self.tables, metadata, AdjacencyId(adjacency), self.stats),
+            };
+        }
     }
 }
 
@@ -253,25 +232,33 @@ fn leave(
     id: AdjacencyId,
     stats: &mut RouteStats,
 ) -> Verdict {
+    let rewrite = tables.rewrite(id);
+    if metadata.layer3_length > rewrite.length_max {
+        return stay(tables, metadata, id);
+    }
+    stats.count(id);
+    Verdict::Forward { port: rewrite.port, adjacency: id }
+}
+
+/// What becomes of a packet that cannot leave by an adjacency.
+#[cold]
+fn stay(tables: &RouteTables, metadata: &mut Metadata, id: AdjacencyId) -> Verdict {
     let Some(adjacency) = tables.adjacency(id) else {
         metadata.unresolved = id;
         return Verdict::Punt(PuntReason::NeighbourUnresolved);
     };
-    let interface = match usable(tables, adjacency.interface) {
-        Ok(interface) => interface,
-        Err(verdict) => return verdict,
-    };
-    // RFC 1812 5.2.6, RFC 8200 5: the kernel fragments IPv4 without DF, and sends "fragmentation
-    // needed" or "packet too big" for the rest.
-    if u32::from(metadata.layer3_length) > interface.mtu_bytes {
-        return Verdict::Punt(PuntReason::TooBig);
+    match usable(tables, adjacency.interface) {
+        Err(verdict) => verdict,
+        // RFC 1812 5.2.6, RFC 8200 5: the kernel fragments IPv4 without DF, and sends "fragmentation
+        // needed" or "packet too big" for the rest.
+        Ok(interface) if u32::from(metadata.layer3_length) > interface.mtu_bytes => {
+            Verdict::Punt(PuntReason::TooBig)
+        }
+        Ok(_) => {
+            metadata.unresolved = id;
+            Verdict::Punt(PuntReason::NeighbourUnresolved)
+        }
     }
-    if adjacency.mac_address.is_none() {
-        metadata.unresolved = id;
-        return Verdict::Punt(PuntReason::NeighbourUnresolved);
-    }
-    stats.count(id);
-    Verdict::Forward { port: interface.port, adjacency: id }
 }
 
 /// No adjacency for a destination on the link: the kernel asks for it (RFC 826, RFC 4861 7.2).

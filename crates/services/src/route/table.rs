@@ -10,8 +10,10 @@
 //! neighbour's address on another interface.)
 //!
 //! Everything but the FIB and the neighbour tables is an array indexed by the number that the
-//! control side gives out. An adjacency names its interface instead of holding a ready-made
-//! header: interfaces are few and stay in cache, and when one changes nothing else must.
+//! control side gives out. What the packet path reads of an adjacency is its [`Rewrite`]: port, MTU
+//! and the bytes in front of the packet, in half a cache line. It follows from adjacency and interface;
+//! a change of an interface, which is rare, goes through all adjacencies. (An adjacency that names its
+//! interface, without copies, was two more loads and two more branches a packet, 2 ns in ten.)
 //!
 //! What does not fit is refused and counted, and its packets are the kernel's: those of a refused route
 //! by [`Fib`], those of a group, next hop, adjacency or interface because it is missing. A refused
@@ -20,7 +22,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use linecard_packet::{AdjacencyId, InterfaceId, Layer3, Metadata, PortId};
+use linecard_packet::{AdjacencyId, InterfaceId, Layer3, Metadata, PortId, Station};
 use linecard_tables::exact::{ExactTable, NO_ENTRY};
 use linecard_tables::next_hop::NextHopGroups;
 use linecard_tables::publication::Absorb;
@@ -41,6 +43,8 @@ pub struct RouteTables {
     pub(super) groups: NextHopGroups,
     next_hops: Vec<Option<NextHop>>,
     adjacencies: Vec<Option<AdjacencyEntry>>,
+    /// As many as adjacencies; [`Rewrite::NOT_READY`] where packets cannot leave by one.
+    rewrites: Vec<Rewrite>,
     pub(super) neighbours_ipv4: ExactTable<u32>,
     pub(super) neighbours_ipv6: ExactTable<u128>,
     interfaces: Vec<Option<InterfaceEntry>>,
@@ -54,6 +58,64 @@ pub(super) struct AdjacencyEntry {
     pub(super) interface: InterfaceId,
     pub(super) mac_address: Option<MacAddress>,
     address: IpAddr,
+}
+
+/// The front of a packet: two MAC addresses and the tags.
+const HEADER_BYTES_MAX: usize = 12 + TAGS_MAX * 4;
+
+/// What becomes of the front of a packet that leaves by an adjacency, and where it leaves.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(32))]
+pub(super) struct Rewrite {
+    header: [u8; HEADER_BYTES_MAX],
+    header_length: u8,
+    /// Network-layer packets up to this length leave; 0 when none can.
+    pub(super) length_max: u16,
+    pub(super) port: PortId,
+}
+
+impl Rewrite {
+    /// Nothing leaves this way: adjacency or interface is missing or down, or the neighbour unresolved.
+    const NOT_READY: Self = Self {
+        header: [0; HEADER_BYTES_MAX],
+        header_length: 0,
+        length_max: 0,
+        port: PortId(u16::MAX),
+    };
+
+    /// The way out through a neighbour, if it is known.
+    fn new(adjacency: &AdjacencyEntry, interface: Option<&InterfaceEntry>) -> Self {
+        let (Some(interface), Some(destination)) = (interface, adjacency.mac_address) else {
+            return Self::NOT_READY;
+        };
+        if !interface.up {
+            return Self::NOT_READY;
+        }
+        let tags = interface.tags();
+        let mut header = [0; HEADER_BYTES_MAX];
+        header[..6].copy_from_slice(&destination.octets());
+        header[6..12].copy_from_slice(&interface.mac_address.octets());
+        header[12..12 + tags.len()].copy_from_slice(tags);
+        Self {
+            header,
+            header_length: 12 + tags.len() as u8,
+            // No packet is longer than its 16-bit length field can say.
+            length_max: u16::try_from(interface.mtu_bytes).unwrap_or(u16::MAX),
+            port: interface.port,
+        }
+    }
+
+    /// MAC addresses and tags, in front of the EtherType: 12, 16 or 20 bytes.
+    #[inline]
+    pub(super) fn header(&self) -> &[u8] {
+        &self.header[..usize::from(self.header_length)]
+    }
+
+    /// The MAC addresses, when there are no tags.
+    #[inline]
+    pub(super) fn untagged(&self) -> Option<&[u8; 12]> {
+        if self.header_length == 12 { self.header.first_chunk() } else { None }
+    }
 }
 
 /// An interface as the packet path reads it.
@@ -126,6 +188,9 @@ impl InterfaceKey {
 
     #[inline]
     pub(super) fn of(metadata: &Metadata) -> Self {
+        if metadata.vlan_tpid == [0; 2] {
+            return Self(u64::from(metadata.in_port.0));
+        }
         let tags = metadata.vlan_tpid.into_iter().zip(metadata.vlan_tci);
         let present = |&(tpid, tci): &(u16, u16)| tpid != 0 && tci & 0x0fff != 0;
         Self::new(metadata.in_port, tags.filter(present))
@@ -144,6 +209,7 @@ impl RouteTables {
             groups: NextHopGroups::new(capacities.groups_max),
             next_hops: Vec::new(),
             adjacencies: Vec::new(),
+            rewrites: Vec::new(),
             neighbours_ipv4: ExactTable::new(neighbours_max, neighbour_seed()),
             neighbours_ipv6: ExactTable::new(neighbours_max, neighbour_seed()),
             interfaces: Vec::new(),
@@ -170,6 +236,12 @@ impl RouteTables {
         self.next_hops.get(id as usize).copied().flatten()
     }
 
+    /// How packets leave by this adjacency.
+    #[inline]
+    pub(super) fn rewrite(&self, id: AdjacencyId) -> &Rewrite {
+        self.rewrites.get(id.index()).unwrap_or(&Rewrite::NOT_READY)
+    }
+
     #[inline]
     pub(super) fn adjacency(&self, id: AdjacencyId) -> Option<&AdjacencyEntry> {
         self.adjacencies.get(id.index())?.as_ref()
@@ -178,6 +250,18 @@ impl RouteTables {
     #[inline]
     pub(super) fn interface(&self, id: InterfaceId) -> Option<&InterfaceEntry> {
         self.interfaces.get(id.index())?.as_ref()
+    }
+
+    /// Who the untagged frames of a port are for.
+    #[must_use]
+    pub fn station(&self, port: PortId) -> Station {
+        let id = self.interface_by_key(InterfaceKey::new(port, [].into_iter()));
+        match id.and_then(|id| Some((id, self.interface(id)?))) {
+            Some((id, entry)) => {
+                Station::new(id, entry.mac_address, entry.forwarding_ipv4, entry.forwarding_ipv6)
+            }
+            None => Station::none(),
+        }
     }
 
     #[inline]
@@ -232,7 +316,9 @@ impl RouteTables {
         }
         self.remove_interface(id);
         self.by_tags.insert(entry.key, id);
-        set(&mut self.interfaces, u32::from(id.0), entry, interfaces_max)
+        let fits = set(&mut self.interfaces, u32::from(id.0), entry, interfaces_max);
+        self.refresh_rewrites(id);
+        fits
     }
 
     fn remove_interface(&mut self, id: InterfaceId) {
@@ -240,6 +326,17 @@ impl RouteTables {
             && self.by_tags.get(&entry.key) == Some(&id)
         {
             self.by_tags.remove(&entry.key);
+        }
+        self.refresh_rewrites(id);
+    }
+
+    /// Brings the rewrites of an interface's adjacencies up to date.
+    fn refresh_rewrites(&mut self, id: InterfaceId) {
+        let interface = self.interfaces.get(id.index()).and_then(Option::as_ref);
+        for (entry, rewrite) in self.adjacencies.iter().zip(&mut self.rewrites) {
+            if let Some(entry) = entry.as_ref().filter(|entry| entry.interface == id) {
+                *rewrite = Rewrite::new(entry, interface);
+            }
         }
     }
 
@@ -264,11 +361,18 @@ impl RouteTables {
             mac_address: adjacency.mac_address,
             address: adjacency.address,
         };
-        stored.is_ok() && set(&mut self.adjacencies, id.0, entry, adjacencies_max)
+        let rewrite = Rewrite::new(&entry, self.interface(adjacency.interface));
+        let fits = stored.is_ok() && set(&mut self.adjacencies, id.0, entry, adjacencies_max);
+        self.rewrites.resize(self.adjacencies.len(), Rewrite::NOT_READY);
+        if fits {
+            self.rewrites[id.index()] = rewrite;
+        }
+        fits
     }
 
     fn remove_adjacency(&mut self, id: AdjacencyId) {
         let Some(entry) = take(&mut self.adjacencies, id.0) else { return };
+        self.rewrites[id.index()] = Rewrite::NOT_READY;
         // Another adjacency may have taken over the address since.
         match entry.address {
             IpAddr::V4(address) => {

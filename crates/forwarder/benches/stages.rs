@@ -1,0 +1,255 @@
+//! What each stage of the pipeline costs a packet: parse, route, rewrite, and a whole round of a worker.
+//!
+//! `cargo bench -p linecard-forwarder` prints nanoseconds a packet, the median of several rounds with
+//! the least and the most. The headers of a round's packets are larger than the caches (`--frames`), and
+//! were written before the first of them is read; destinations are random.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use linecard_forwarder::{IdlePolicy, PuntLimit, PuntSink, Worker, WorkerConfig, WorkerPort};
+use linecard_io::{Frame, MemoryConfig, PacketMemory, PortQueue};
+use linecard_packet::{
+    AdjacencyId, BATCH_PACKETS_MAX, Batch, InterfaceId, PortId, WorkerCounters, parse,
+};
+use linecard_services::route::{
+    self, Adjacency, Interface, Member, NextHop, NextHopGroupId, NextHopId, RouteCapacities,
+    RouteScratch, RouteStats, RouteTables, RouteUpdate,
+};
+use linecard_tables::generator::Random;
+use linecard_tables::hash::FlowHash;
+use linecard_tables::publication::{Publish, Writer};
+use linecard_wire::MacAddress;
+use linecard_wire::builder::{Ipv4, PacketBuilder, Udp};
+
+const ROUNDS: usize = 15;
+const PORTS: u16 = 4;
+const NEIGHBOURS: u32 = 256;
+const ROUTES: u32 = 1000;
+/// Where the packets of the bench begin: 10.0.0.0/24 to 10.3.231.0/24 are routed.
+const BASE: u32 = 0x0a00_0000;
+
+fn main() {
+    let frames = frames_of_command_line();
+    let mut bench = Bench::new(frames);
+    println!("{frames} packets a round, {ROUNDS} rounds; ns a packet: median (least to most)");
+    bench.stages();
+    bench.worker();
+}
+
+/// `--frames N`; all else (cargo's own `--bench`) is passed over.
+fn frames_of_command_line() -> u32 {
+    let mut arguments = std::env::args().skip_while(|argument| argument != "--frames").skip(1);
+    arguments.next().map_or(1 << 18, |frames| frames.parse().expect("--frames is a number"))
+}
+
+fn report(what: &str, mut rounds: Vec<f64>) {
+    rounds.sort_by(f64::total_cmp);
+    let [least, median, most] = [0, rounds.len() / 2, rounds.len() - 1].map(|i| rounds[i]);
+    println!("{what:<24} {median:>7.2} ({least:.2} to {most:.2})");
+}
+
+fn mac(kind: u8, number: u32) -> MacAddress {
+    MacAddress::new([2, 0, kind, 0, (number >> 8) as u8, number as u8])
+}
+
+struct Bench {
+    memory: PacketMemory,
+    writer: Writer<RouteTables, RouteUpdate>,
+    frames: Vec<Frame>,
+    random: Random,
+}
+
+impl Bench {
+    fn new(frames: u32) -> Self {
+        let capacities = RouteCapacities::default();
+        let mut writer = Writer::new(RouteTables::new(&capacities), RouteTables::new(&capacities));
+        updates().into_iter().for_each(|update| writer.append(update));
+        assert_eq!(writer.publish(), Publish::Published);
+        let config = MemoryConfig { frames, chunk_bytes: 2048 };
+        let mut memory = PacketMemory::new(config).expect("packet memory");
+        let frames = (0..frames).map(|_| memory.allocate().expect("a frame")).collect();
+        Self { memory, writer, frames, random: Random::new(7) }
+    }
+
+    /// Fresh headers for each frame.
+    fn fill(&mut self) {
+        let packet = PacketBuilder::new()
+            .ethernet(mac(1, 0), mac(3, 0))
+            .ipv4(Ipv4::new([192, 0, 2, 1].into(), [10, 0, 0, 1].into()))
+            .udp(Udp::new(1000, 2000))
+            .payload(&[0; 18])
+            .build();
+        for frame in &mut self.frames {
+            let route = self.random.below(ROUTES as usize) as u32;
+            let destination = BASE | route << 8 | self.random.below(256) as u32;
+            let source = 0xc000_0200 | self.random.next_u64() as u32 & 0x00ff_ffff;
+            assert!(self.memory.set_packet(frame, &packet));
+            let bytes = self.memory.packet_mut(frame);
+            bytes[26..30].copy_from_slice(&source.to_be_bytes());
+            bytes[30..34].copy_from_slice(&destination.to_be_bytes());
+            linecard_wire::ipv4::fill_checksum(&mut bytes[14..34]).expect("an IPv4 header");
+        }
+    }
+
+    fn stages(&mut self) {
+        let hash = FlowHash::new(1);
+        let mut scratch = RouteScratch::new();
+        let mut stats = RouteStats::new(NEIGHBOURS);
+        let mut batch = Batch::new();
+        let mut times: [Vec<f64>; 4] = Default::default();
+        for _ in 0..ROUNDS.max((1 << 22) / self.frames.len()) {
+            self.fill();
+            let tables = self.writer.published();
+            let mut nanoseconds = [0; 4];
+            let mut pending = std::mem::take(&mut self.frames);
+            pending.reverse();
+            while !pending.is_empty() {
+                let start = pending.len().saturating_sub(BATCH_PACKETS_MAX);
+                batch.frames.extend(pending.drain(start..).rev());
+                let at = Instant::now();
+                let station = tables.station(PortId(0));
+                let begun = Instant::now();
+                parse(&mut batch, PortId(0), &self.memory, &station);
+                let parsed = Instant::now();
+                route::process(&mut batch, &self.memory, &tables, &hash, &mut scratch, &mut stats);
+                let routed = Instant::now();
+                route::rewrite(&mut batch, &mut self.memory, &tables);
+                let rewritten = Instant::now();
+                black_box(&batch.verdicts);
+                let steps = [begun - at, parsed - begun, routed - parsed, rewritten - routed];
+                for (sum, step) in nanoseconds.iter_mut().zip(steps) {
+                    *sum += step.as_nanos();
+                }
+                self.frames.append(&mut batch.frames);
+            }
+            for (times, sum) in times.iter_mut().zip(nanoseconds) {
+                times.push(sum as f64 / self.frames.len() as f64);
+            }
+        }
+        for (what, times) in ["station", "parse", "route", "rewrite"].into_iter().zip(times) {
+            report(what, times);
+        }
+    }
+
+    fn worker(mut self) {
+        self.fill();
+        let received = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let ports = (0..PORTS).map(|id| WorkerPort {
+            id: PortId(id),
+            queues: vec![Box::new(Queue {
+                waiting: Vec::new(),
+                sent: Vec::new(),
+                shared: std::sync::Arc::clone(&received),
+                first: id == 0,
+            })],
+        });
+        let frames = self.frames.len();
+        *received.lock().expect("one thread") = std::mem::take(&mut self.frames);
+        let mut worker = Worker::new(WorkerConfig {
+            ports: ports.collect(),
+            memory: self.memory,
+            tables: self.writer.subscription(),
+            counters: WorkerCounters::new(usize::from(PORTS)),
+            route_stats: RouteStats::new(NEIGHBOURS),
+            punt: Box::new(NoPunt),
+            punt_limit: PuntLimit::default(),
+            flow_hash_seed: 1,
+            idle: IdlePolicy::default(),
+        })
+        .expect("a worker");
+        let start = Instant::now();
+        let mut carried = 0;
+        loop {
+            let packets = worker.run_once(1);
+            carried += packets;
+            if packets == 0 {
+                break;
+            }
+        }
+        let nanoseconds = start.elapsed().as_nanos() as f64 / frames as f64;
+        assert_eq!(carried, frames);
+        println!("worker, one round          {nanoseconds:.2}");
+    }
+}
+
+/// Gives out what waits, and keeps what is sent.
+struct Queue {
+    waiting: Vec<Frame>,
+    sent: Vec<Frame>,
+    shared: std::sync::Arc<std::sync::Mutex<Vec<Frame>>>,
+    first: bool,
+}
+
+impl PortQueue for Queue {
+    fn receive(&mut self, _: &mut PacketMemory, frames: &mut Vec<Frame>, max: usize) -> usize {
+        if self.first && self.waiting.is_empty() && self.sent.capacity() == 0 {
+            self.waiting = std::mem::take(&mut self.shared.lock().expect("one thread"));
+            self.sent.reserve(self.waiting.len());
+        }
+        let count = max.min(self.waiting.len());
+        let start = self.waiting.len() - count;
+        frames.extend(self.waiting.drain(start..));
+        count
+    }
+
+    fn transmit(&mut self, _: &mut PacketMemory, frames: &mut Vec<Frame>) -> usize {
+        let count = frames.len();
+        self.sent.append(frames);
+        count
+    }
+
+    fn flush(&mut self, _: &mut PacketMemory) {}
+
+    fn queued(&self) -> usize {
+        0
+    }
+
+    fn sent(&self) -> u64 {
+        self.sent.len() as u64
+    }
+
+    fn readable(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        None
+    }
+}
+
+struct NoPunt;
+
+impl PuntSink for NoPunt {
+    fn punt(&mut self, _: PortId, _: &[u8]) -> bool {
+        false
+    }
+}
+
+fn updates() -> Vec<RouteUpdate> {
+    let mut updates = Vec::new();
+    for port in 0..PORTS {
+        let interface = Interface {
+            port: PortId(port),
+            vlans: Vec::new(),
+            mac_address: mac(1, u32::from(port)),
+            mtu_bytes: 1500,
+            up: true,
+            forwarding_ipv4: true,
+            forwarding_ipv6: true,
+        };
+        updates.push(RouteUpdate::SetInterface(InterfaceId(port), interface));
+    }
+    for id in 0..NEIGHBOURS {
+        let interface = InterfaceId((id % u32::from(PORTS)) as u16);
+        let address = std::net::Ipv4Addr::from(0xac10_0000 | id).into();
+        let mac_address = Some(mac(2, id));
+        let adjacency = Adjacency { interface, address, mac_address };
+        updates.push(RouteUpdate::SetAdjacency(AdjacencyId(id), adjacency));
+        updates.push(RouteUpdate::SetNextHop(NextHopId(id), NextHop::Gateway(AdjacencyId(id))));
+        let members = vec![Member { next_hop: NextHopId(id), weight: 1 }];
+        updates.push(RouteUpdate::SetGroup(NextHopGroupId(id + 1), members));
+    }
+    for route in 0..ROUTES {
+        let address = std::net::Ipv4Addr::from(BASE | route << 8);
+        let prefix = format!("{address}/24").parse().expect("a prefix");
+        updates.push(RouteUpdate::SetRoute(prefix, NextHopGroupId(route % NEIGHBOURS + 1)));
+    }
+    updates
+}
