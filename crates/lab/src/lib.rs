@@ -45,7 +45,7 @@ pub use process::{Process, command_that_dies_with_us, die_with_parent, was_kille
 pub use route::{NextHop, Route};
 pub use route_dump::{KernelNextHop, KernelRoute};
 pub use topology::{Link, Port, RouterOptions, RouterTopology};
-pub use traffic::count_sink::{CountSink, CountSinkReport};
+pub use traffic::count_sink::{CountSink, CountSinkReport, SinkHook};
 pub use traffic::flood::{Flood, FloodLoad, FloodReport};
 pub use traffic::frames::{CapturedFrame, Direction, FrameSocket};
 pub use traffic::path_mtu::{PathMtu, path_mtu};

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use linecard_lab::{
-    CountSink, FloodLoad, FrameSocket, Namespace, VethOptions, create_veth, wait_for,
+    CountSink, FloodLoad, FrameSocket, Namespace, SinkHook, VethOptions, create_veth, wait_for,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -34,13 +34,19 @@ fn load(left: &Namespace, right: &Namespace) -> FloodLoad {
 
 #[test]
 fn a_flood_is_counted_where_it_ends() {
+    for hook in [SinkHook::Tcx, SinkHook::Xdp] {
+        is_counted_by(hook);
+    }
+}
+
+fn is_counted_by(hook: SinkHook) {
     let (left, right) = hosts();
-    let sink = CountSink::attach(&right, "west").unwrap();
+    let sink = CountSink::attach(&right, "west", hook).unwrap();
     let flood = load(&left, &right).start(&left, "east").unwrap();
     wait_for("a million frames", TIMEOUT, || Ok(sink.report()?.frames >= 1_000_000)).unwrap();
     let made = flood.stop().unwrap();
     let came = sink.report().unwrap();
-    println!("{made:?}, {:.2} Mpps; {came:?}", made.frames_per_second() / 1e6);
+    println!("{hook:?}: {made:?}, {:.2} Mpps; {came:?}", made.frames_per_second() / 1e6);
     assert!(made.frames >= came.frames);
     // Both hosts also say a few words of IPv6, which are longer.
     let excess = came.bytes.checked_sub(came.frames * FRAME_BYTES as u64);
@@ -52,7 +58,7 @@ fn a_flood_is_counted_where_it_ends() {
 #[test]
 fn each_frame_is_another_one_and_sound() {
     let (left, right) = hosts();
-    let _sink = CountSink::attach(&right, "west").unwrap();
+    let _sink = CountSink::attach(&right, "west", SinkHook::Tcx).unwrap();
     let capture = FrameSocket::open(&right, "west").unwrap();
     let load = load(&left, &right);
     let flood = load.start(&left, "east").unwrap();
@@ -90,5 +96,5 @@ fn a_load_that_cannot_be_meant_is_refused() {
     let short = FloodLoad { frame_bytes: 41, ..load(&left, &right) };
     assert!(short.start(&left, "east").is_err());
     assert!(load(&left, &right).start(&left, "north").is_err());
-    assert!(CountSink::attach(&right, "north").is_err());
+    assert!(CountSink::attach(&right, "north", SinkHook::Tcx).is_err());
 }

@@ -1,8 +1,8 @@
 //! The cheapest sink: a program on an interface's ingress that counts frames and drops them, before the
 //! kernel has done anything else with them.
 //!
-//! It is a tcx program and not XDP, because on a veth a frame that came as a socket buffer would first
-//! be copied for XDP; the two cost the same for frames that were redirected by XDP.
+//! A veth hands over what its peer sent in one of two forms, and each has its cheaper hook: what was a
+//! socket buffer would be copied for XDP; what XDP redirected would be made a socket buffer for tcx.
 
 use linecard_io::bpf::assembler::{Alu, Assembler, If, Register::*, Width};
 use linecard_io::bpf::{Link, PerCpuCounters, Program};
@@ -13,8 +13,21 @@ use crate::namespace::Namespace;
 // Helper numbers: enum bpf_func_id, linux/bpf.h.
 const MAP_LOOKUP: i32 = 1;
 const TCX_DROP: i32 = 2;
+const XDP_GET_BUFF_LEN: i32 = 188;
+const XDP_DROP: i32 = 1;
 /// `len` in `struct __sk_buff`.
 const SKB_LEN: i16 = 0;
+/// `XDP_FLAGS_DRV_MODE`, linux/if_link.h.
+const FLAGS_NATIVE: u32 = 1 << 2;
+
+/// Where a sink counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SinkHook {
+    /// On the ingress; cheaper for socket buffers.
+    Tcx,
+    /// In the driver; cheaper for what XDP has redirected.
+    Xdp,
+}
 
 /// Takes all that comes in by an interface; dropping it gives the interface back.
 #[derive(Debug)]
@@ -35,18 +48,27 @@ pub struct CountSinkReport {
 
 impl CountSink {
     /// Begins to count what comes in by `interface`, and lets it take frames that XDP redirects to its
-    /// peer, for which a veth needs `rx-gro`.
+    /// peer, for which a veth needs `rx-gro` where it has no XDP program.
     ///
     /// # Errors
     /// When there is no such interface, without `CAP_BPF` and `CAP_NET_ADMIN`, or before Linux 6.6.
-    pub fn attach(namespace: &Namespace, interface: &str) -> Result<Self> {
+    pub fn attach(namespace: &Namespace, interface: &str, hook: SinkHook) -> Result<Self> {
         let failed =
             |error| LabError::new(format!("count frames on {interface} of {namespace}"), error);
         let index = namespace.interface(interface)?.index;
         namespace.set_features(interface, &[("rx-gro", true)])?;
         let counters = PerCpuCounters::new("lab_sink", 2).map_err(failed)?;
-        let program = Program::load_tcx("lab_sink", &assemble(&counters)).map_err(failed)?;
-        let link = namespace.run(|| program.attach_tcx(index)).map_err(failed)?;
+        let instructions = assemble(hook, &counters);
+        let program = match hook {
+            SinkHook::Tcx => Program::load_tcx("lab_sink", &instructions),
+            SinkHook::Xdp => Program::load_xdp("lab_sink", &instructions),
+        };
+        let program = program.map_err(failed)?;
+        let attach = || match hook {
+            SinkHook::Tcx => program.attach_tcx(index),
+            SinkHook::Xdp => program.attach_xdp(index, FLAGS_NATIVE),
+        };
+        let link = namespace.run(attach).map_err(failed)?;
         Ok(Self { counters, _program: program, _link: link })
     }
 
@@ -61,10 +83,20 @@ impl CountSink {
     }
 }
 
-fn assemble(counters: &PerCpuCounters) -> Vec<u64> {
+fn assemble(hook: SinkHook, counters: &PerCpuCounters) -> Vec<u64> {
     let mut asm = Assembler::default();
     let end = asm.label();
-    asm.load(Width::U32, R6, R1, SKB_LEN);
+    let drop = match hook {
+        SinkHook::Tcx => {
+            asm.load(Width::U32, R6, R1, SKB_LEN);
+            TCX_DROP
+        }
+        SinkHook::Xdp => {
+            asm.call(XDP_GET_BUFF_LEN);
+            asm.alu(Alu::Move, R6, R0);
+            XDP_DROP
+        }
+    };
     asm.store_immediate(R10, -4, 0);
     asm.alu(Alu::Move, R2, R10);
     asm.alu_immediate(Alu::Add, R2, -4);
@@ -79,7 +111,7 @@ fn assemble(counters: &PerCpuCounters) -> Vec<u64> {
     asm.alu(Alu::Add, R1, R6);
     asm.store(Width::U64, R0, 8, R1);
     asm.place(end);
-    asm.alu_immediate(Alu::Move, R0, TCX_DROP);
+    asm.alu_immediate(Alu::Move, R0, drop);
     asm.exit();
     asm.finish()
 }

@@ -1,0 +1,126 @@
+//! Who forwards.
+
+use std::any::Any;
+use std::path::Path;
+
+use linecard_io::AttachMode;
+use linecard_lab::SinkHook;
+
+use crate::bed::Bed;
+use crate::daemon::{Daemon, PortMode};
+use crate::{bare, redirect, testpmd};
+
+/// Each row of the result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Contestant {
+    Kernel,
+    KernelThreaded,
+    Redirect,
+    RedirectThreaded,
+    Bare { batch: usize, mode: AttachMode },
+    Linecard { mode: PortMode, routes: u32 },
+    Testpmd,
+}
+
+/// What forwards now; dropping it ends that.
+pub(crate) type Running = Box<dyn Any>;
+
+/// Routes of the larger table.
+const ROUTES: u32 = 1024;
+
+impl Contestant {
+    pub(crate) const ALL: [Self; 12] = [
+        Self::Kernel,
+        Self::KernelThreaded,
+        Self::Redirect,
+        Self::RedirectThreaded,
+        Self::Bare { batch: 64, mode: AttachMode::Native },
+        Self::Bare { batch: 256, mode: AttachMode::Native },
+        Self::Bare { batch: 256, mode: AttachMode::Generic },
+        Self::Linecard { mode: PortMode::Native, routes: 1 },
+        Self::Linecard { mode: PortMode::Native, routes: ROUTES },
+        Self::Linecard { mode: PortMode::Generic, routes: 1 },
+        Self::Linecard { mode: PortMode::Packet, routes: 1 },
+        Self::Testpmd,
+    ];
+
+    /// As `--only` takes it.
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::Kernel => "kernel".to_owned(),
+            Self::KernelThreaded => "kernel-threaded".to_owned(),
+            Self::Redirect => "redirect".to_owned(),
+            Self::RedirectThreaded => "redirect-threaded".to_owned(),
+            Self::Bare { batch, mode: AttachMode::Native } => format!("bare-{batch}"),
+            Self::Bare { batch, mode: AttachMode::Generic } => format!("bare-{batch}-generic"),
+            Self::Linecard { mode, routes } => {
+                let routes = if routes == ROUTES { "-1k" } else { "" };
+                match mode {
+                    PortMode::Native => format!("linecard{routes}"),
+                    PortMode::Generic => format!("linecard-generic{routes}"),
+                    PortMode::Packet => format!("linecard-packet{routes}"),
+                }
+            }
+            Self::Testpmd => "testpmd".to_owned(),
+        }
+    }
+
+    /// In a few words.
+    pub(crate) fn description(self) -> &'static str {
+        match self {
+            Self::Kernel => "the kernel's forwarding, on the source's core",
+            Self::KernelThreaded => "the kernel's forwarding, threaded NAPI on the other core",
+            Self::Redirect => "an XDP program that redirects without a table, on the source's core",
+            Self::RedirectThreaded => "the same, threaded NAPI on the other core",
+            Self::Bare { mode: AttachMode::Native, .. } => "AF_XDP queues without a pipeline",
+            Self::Bare { mode: AttachMode::Generic, .. } => "the same in generic mode",
+            Self::Linecard { mode: PortMode::Native, routes: 1 } => "linecard run, AF_XDP native",
+            Self::Linecard { mode: PortMode::Native, .. } => "the same, 1,024 routes in use",
+            Self::Linecard { mode: PortMode::Generic, .. } => "linecard run, AF_XDP generic",
+            Self::Linecard { mode: PortMode::Packet, .. } => "linecard run, AF_PACKET",
+            Self::Testpmd => "DPDK testpmd on net_af_xdp, macswap",
+        }
+    }
+
+    /// Routes to the destinations.
+    pub(crate) fn routes(self) -> u32 {
+        match self {
+            Self::Linecard { routes, .. } => routes,
+            _ => 1,
+        }
+    }
+
+    /// The sink that costs it least, by the form in which its frames leave.
+    pub(crate) fn sink(self) -> SinkHook {
+        match self {
+            Self::Redirect | Self::RedirectThreaded => SinkHook::Xdp,
+            _ => SinkHook::Tcx,
+        }
+    }
+
+    /// What would have to be installed, if anything.
+    pub(crate) fn missing(self) -> Option<&'static str> {
+        let installed = || Path::new(testpmd::PROGRAM).exists();
+        (self == Self::Testpmd && !installed()).then_some("install dpdk-dev")
+    }
+
+    /// Begins to forward.
+    pub(crate) fn start(self, bed: &Bed) -> anyhow::Result<Running> {
+        Ok(match self {
+            Self::Kernel => Box::new(()),
+            Self::KernelThreaded => {
+                bed.thread_napi(bed.interfaces()[0])?;
+                Box::new(())
+            }
+            Self::Redirect => Box::new(redirect::attach(bed)?),
+            Self::RedirectThreaded => {
+                let attached = redirect::attach(bed)?;
+                bed.thread_napi(bed.interfaces()[0])?;
+                Box::new(attached)
+            }
+            Self::Bare { batch, mode } => Box::new(bare::Forwarder::start(bed, batch, mode)?),
+            Self::Linecard { mode, .. } => Box::new(Daemon::start(bed, mode)?),
+            Self::Testpmd => Box::new(testpmd::Testpmd::start(bed)?),
+        })
+    }
+}
