@@ -70,7 +70,7 @@ pub(crate) struct Args {
     /// Run each case with so many workers, a core each, and compare with one
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: Option<u16>,
-    /// Packets in flight, 2 KiB of memory each [default: their headers fill the last cache twice]
+    /// Packets in flight, 2 KiB of memory each [default: their headers exceed the last cache]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(4096..=16_777_216))]
     frames: Option<u32>,
     /// What routes and packets are drawn from

@@ -18,10 +18,11 @@ pub(super) struct Machine {
 
 /// Taken where the machine does not say how large its last cache is.
 const L3_BYTES_DEFAULT: u64 = 32 << 20;
-/// Packet memory at the most: the default fits a machine with 4 GiB.
-const MEMORY_BYTES_MAX: u64 = 2 << 30;
-/// The last-level cache holds so much of the packets that a round touches, at the most: half.
-const WORKING_SET_CACHES: u64 = 2;
+/// Packet memory at the most, and of the memory that is available: half.
+const MEMORY_BYTES_MAX: u64 = 4 << 30;
+/// How often the headers of all packets fill the last-level cache, as a fraction: 5/4. The tables
+/// come on top.
+const WORKING_SET_CACHES: (u64, u64) = (5, 4);
 /// A packet's headers, as the cache loads them.
 pub(super) const LINE_BYTES: u64 = 64;
 const FRAME_BYTES: u64 = 2048;
@@ -44,9 +45,9 @@ impl Machine {
         }
     }
 
-    /// Frames whose headers are twice the last cache, if memory allows it.
+    /// Frames whose headers do not fit into the last cache, if memory allows it.
     pub(super) fn frames(&self) -> u32 {
-        let wanted = WORKING_SET_CACHES * self.l3_bytes / LINE_BYTES;
+        let wanted = self.l3_bytes * WORKING_SET_CACHES.0 / WORKING_SET_CACHES.1 / LINE_BYTES;
         let memory = available_bytes().map_or(MEMORY_BYTES_MAX, |bytes| bytes / 2);
         let affordable = memory.min(MEMORY_BYTES_MAX) / FRAME_BYTES;
         // A multiple of what all ports hand over in a round.

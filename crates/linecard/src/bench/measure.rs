@@ -88,8 +88,6 @@ pub(super) struct Bench<'a> {
     cores: Vec<usize>,
     file: Option<Prefixes>,
     loaded: Option<(Routes, Loaded)>,
-    /// Cycles a packet of each recipe with one worker.
-    alone: Vec<(Recipe, f64)>,
 }
 
 impl<'a> Bench<'a> {
@@ -106,8 +104,8 @@ impl<'a> Bench<'a> {
         let meter = Meter::new();
         let machine = Machine::new(meter.hz());
         take_priority();
-        let (cores, loaded, alone) = (cores(), None, Vec::new());
-        Ok(Self { args, interrupt, progress, meter, machine, cores, file, loaded, alone })
+        let (cores, loaded) = (cores(), None);
+        Ok(Self { args, interrupt, progress, meter, machine, cores, file, loaded })
     }
 
     /// Whether this process may use a core for each worker of the case.
@@ -133,38 +131,26 @@ impl<'a> Bench<'a> {
         let recipe = self.recipe(case);
         let (workers, cores) = (recipe.workers, self.cores.len());
         ensure!(workers <= cores, "{workers} workers need as many cores; there are {cores}");
+        let course = self.course(&recipe);
+        // One worker of several, alone: with as many packets as it has among the others.
         let alone = match workers {
             1 => None,
-            _ => Some(self.alone(case, &Recipe { workers: 1, ..recipe })?),
+            _ => Some(self.laps(case, &Recipe { workers: 1, ..recipe }, &course)?),
         };
-        let laps = self.laps(case, &recipe)?;
+        let laps = self.laps(case, &recipe, &course)?;
         self.progress.step();
-        let mut figures = self.figures(case, &recipe, &laps);
-        figures.speedup_over_one_worker =
-            alone.map(|alone| alone * workers as f64 / figures.cycles_per_packet);
-        if workers == 1 {
-            self.alone.push((recipe, figures.cycles_per_packet));
-        }
+        let mut figures = self.figures(case, &recipe, &course, &laps);
+        figures.speedup_over_one_worker = alone.map(|alone| {
+            Cycles::of(&alone).net.median * workers as f64 / figures.cycles_per_packet
+        });
         Ok(figures)
     }
 
-    /// Cycles a packet with one worker, measured now if they were not before.
-    fn alone(&mut self, case: &Case, recipe: &Recipe) -> anyhow::Result<f64> {
-        if let Some((_, cycles)) = self.alone.iter().find(|(known, _)| known == recipe) {
-            return Ok(*cycles);
-        }
-        let laps = self.laps(case, recipe)?;
-        let cycles = self.figures(case, recipe, &laps).cycles_per_packet;
-        self.alone.push((*recipe, cycles));
-        Ok(cycles)
-    }
-
-    fn laps(&mut self, case: &Case, recipe: &Recipe) -> anyhow::Result<Vec<Laps>> {
+    fn laps(&mut self, case: &Case, recipe: &Recipe, course: &Course) -> anyhow::Result<Vec<Laps>> {
         self.interrupt.check()?;
-        let course = self.course(recipe);
         if recipe.routes == Routes::None {
             self.progress.say(case.name.to_owned());
-            return Ok(vec![lane::run_empty(&course, &self.meter, self.cores[0])?]);
+            return Ok(vec![lane::run_empty(course, &self.meter, self.cores[0])?]);
         }
         if self.loaded.as_ref().is_none_or(|(routes, _)| *routes != recipe.routes) {
             self.progress.say(format!("{}: loading routes", case.name));
@@ -173,8 +159,8 @@ impl<'a> Bench<'a> {
         }
         self.progress.say(case.name.to_owned());
         let laps = match &self.loaded {
-            Some((_, Loaded::Ipv4(network))) => self.workers(recipe, &course, network),
-            Some((_, Loaded::Ipv6(network))) => self.workers(recipe, &course, network),
+            Some((_, Loaded::Ipv4(network))) => self.workers(recipe, course, network),
+            Some((_, Loaded::Ipv6(network))) => self.workers(recipe, course, network),
             None => Ok(Vec::new()),
         }?;
         self.interrupt.check()?;
@@ -202,7 +188,7 @@ impl<'a> Bench<'a> {
     fn course(&self, recipe: &Recipe) -> Course {
         let quick = self.args.quick;
         let default = if quick { FRAMES_QUICK } else { self.machine.frames() };
-        // All workers together hold as many as one alone does: they share the last cache.
+        // Workers share the last cache, and the machine's memory.
         let frames = self.args.frames.unwrap_or(default) / recipe.workers as u32;
         let (frames, packets) = match recipe.warm {
             true if quick => (FRAMES_WARM, FRAMES_WARM),
@@ -252,7 +238,7 @@ impl<'a> Bench<'a> {
         })
     }
 
-    fn figures(&self, case: &Case, recipe: &Recipe, laps: &[Laps]) -> Figures {
+    fn figures(&self, case: &Case, recipe: &Recipe, course: &Course, laps: &[Laps]) -> Figures {
         let cycles = Cycles::of(laps);
         let net = cycles.net;
         let family = recipe.routes.family();
@@ -261,7 +247,6 @@ impl<'a> Bench<'a> {
         let mpps_per_core = self.meter.hz() / net.median / 1e6;
         let mpps = mpps_per_core * recipe.workers as f64;
         let gbps = |bytes: f64| mpps * bytes * 8.0 / 1e3;
-        let course = self.course(recipe);
         let (routes, load) = match &self.loaded {
             Some((loaded, network)) if *loaded == recipe.routes => network.size(),
             _ => (0, 0.0),

@@ -22,6 +22,8 @@ pub(super) const FCS_BYTES: usize = 4;
 pub(super) const GAP_BYTES: usize = 20;
 /// Times to live with which packets come in.
 const TTL: u8 = 64;
+/// The longest frame without its check sequence.
+pub(super) const FRAME_BYTES_MAX: usize = 1518 - FCS_BYTES;
 const UDP: u8 = 17;
 const UDP_HEADER_BYTES: usize = 8;
 /// Any odd number has an inverse modulo 2^32; this one spreads neighbouring numbers.
@@ -125,8 +127,8 @@ pub(super) trait Traffic: Address {
 
     /// A source that a router forwards from.
     fn source(random: &mut Random) -> Self;
-    /// Writes IP and UDP header behind the Ethernet header.
-    fn write(header: &Header<Self>, packet: &mut [u8]);
+    /// Writes EtherType, IP and UDP header behind the MAC addresses; `hops` are left.
+    fn write(header: &Header<Self>, hops: u8, packet: &mut [u8]);
     /// The header of a packet, with the hops left; `None` when it has none of this family.
     fn read(packet: &[u8]) -> Option<(Header<Self>, u8)>;
     /// The flow's hash.
@@ -186,7 +188,7 @@ impl<A: Traffic> Source<A> {
         const SENDER: MacAddress = MacAddress::new([0x02, 0x11, 0, 0, 0, 1]);
         packet[..6].copy_from_slice(&station.octets());
         packet[6..12].copy_from_slice(&SENDER.octets());
-        A::write(header, packet);
+        A::write(header, TTL, packet);
     }
 }
 
@@ -211,7 +213,7 @@ impl Traffic for u32 {
         (first + u32::from(first >= 127)) << 24 | random.next_u64() as u32 >> 8
     }
 
-    fn write(header: &Header<Self>, packet: &mut [u8]) {
+    fn write(header: &Header<Self>, hops: u8, packet: &mut [u8]) {
         let ip_bytes = packet.len() - ethernet::HEADER_LENGTH;
         let mut bytes = [0; Self::HEADERS_BYTES - 12];
         bytes[..2].copy_from_slice(&[0x08, 0x00]);
@@ -219,7 +221,7 @@ impl Traffic for u32 {
         ip[0] = 0x45;
         ip[2..4].copy_from_slice(&(ip_bytes as u16).to_be_bytes());
         ip[4..6].copy_from_slice(&((header.label >> 16) as u16).to_be_bytes());
-        ip[8] = TTL;
+        ip[8] = hops;
         ip[9] = UDP;
         ip[12..16].copy_from_slice(&header.source.to_be_bytes());
         ip[16..20].copy_from_slice(&header.destination.to_be_bytes());
@@ -267,7 +269,7 @@ impl Traffic for u128 {
         random.address::<Self>() >> 3 | 1 << 125
     }
 
-    fn write(header: &Header<Self>, packet: &mut [u8]) {
+    fn write(header: &Header<Self>, hops: u8, packet: &mut [u8]) {
         let payload_bytes = packet.len() - ethernet::HEADER_LENGTH - 40;
         let mut bytes = [0; Self::HEADERS_BYTES - 12];
         bytes[..2].copy_from_slice(&[0x86, 0xdd]);
@@ -275,7 +277,7 @@ impl Traffic for u128 {
         ip[..4].copy_from_slice(&(6 << 28 | header.label >> 16).to_be_bytes());
         ip[4..6].copy_from_slice(&(payload_bytes as u16).to_be_bytes());
         ip[6] = UDP;
-        ip[7] = TTL;
+        ip[7] = hops;
         ip[8..24].copy_from_slice(&header.source.to_be_bytes());
         ip[24..40].copy_from_slice(&header.destination.to_be_bytes());
         // The checksum is left at 0, which hosts refuse (RFC 8200 8.1) and routers do not look at.
