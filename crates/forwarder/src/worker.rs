@@ -4,7 +4,7 @@ use std::io;
 
 use linecard_io::{PacketMemory, PortQueue};
 use linecard_packet::{BATCH_PACKETS_MAX, Batch, PortId, WorkerCounters, parse};
-use linecard_services::route::{self, RouteScratch, RouteStats, RouteTables};
+use linecard_services::route::{self, RouteOffers, RouteScratch, RouteStats, RouteTables};
 use linecard_tables::hash::FlowHash;
 use linecard_tables::publication::{Reader, Subscription};
 
@@ -57,6 +57,8 @@ pub struct Worker {
     punt: Box<dyn PuntSink>,
     /// Neighbours that packets were punted for.
     unresolved: Neighbours,
+    /// What it tells the route cache, where there is one.
+    route_offers: Option<RouteOffers>,
     kernel_counters_due_nanoseconds: u64,
     pub(crate) idle: Idle,
 }
@@ -119,9 +121,15 @@ impl Worker {
             counters: config.counters,
             punt: config.punt,
             unresolved: Neighbours::new(config.punt_limit),
+            route_offers: None,
             kernel_counters_due_nanoseconds: 0,
             idle,
         })
+    }
+
+    /// Lets the classifiers forward by themselves what this worker has forwarded once.
+    pub fn offer_routes(&mut self, offers: RouteOffers) {
+        self.route_offers = Some(offers);
     }
 
     /// One round: a batch from each queue that has one, carried to its end. Returns the packets
@@ -164,6 +172,9 @@ impl Worker {
         self.counters.port(in_port).received(received as u64, bytes);
 
         self.pipeline.run(in_port, &mut self.memory, self.tables.get());
+        if let Some(offers) = &mut self.route_offers {
+            offers.gather(&self.pipeline.batch, in_port, &self.memory, self.tables.get());
+        }
 
         let mut egress = Egress {
             ports: &mut self.ports,
@@ -176,6 +187,9 @@ impl Worker {
             now_nanoseconds,
         };
         egress.finish(&mut self.pipeline.batch, place, queue);
+        if let Some(offers) = &mut self.route_offers {
+            offers.make(&self.tables);
+        }
         received
     }
 

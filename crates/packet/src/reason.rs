@@ -91,6 +91,8 @@ reasons! {
         PortDown = "port_down",
         /// The outgoing port's transmit queue is full.
         TransmitQueueFull = "transmit_queue_full",
+        /// The outgoing port did not take it from the classifier, which had forwarded it by itself.
+        RedirectRefused = "redirect_refused",
         /// The packet does not fit a frame of packet memory with the headers to be added.
         FrameTooSmall = "frame_too_small",
         /// A packet for the kernel came faster than the punt rate limit allows.

@@ -21,6 +21,10 @@ pub struct PortTotals {
     pub forwarded_packets: u64,
     /// Bytes of those, as sent.
     pub forwarded_bytes: u64,
+    /// Of `forwarded_packets`, those that the port's classifier redirected by itself to the other
+    /// port, by the route cache.
+    #[serde(default)]
+    pub redirected_packets: u64,
     /// Packets that left by this port.
     pub sent_packets: u64,
     /// Packets in this port's transmit queues.
@@ -61,6 +65,7 @@ impl AddAssign<&Self> for PortTotals {
         self.received_bytes += other.received_bytes;
         self.forwarded_packets += other.forwarded_packets;
         self.forwarded_bytes += other.forwarded_bytes;
+        self.redirected_packets += other.redirected_packets;
         self.sent_packets += other.sent_packets;
         self.queued_packets += other.queued_packets;
         self.transmitted_bytes += other.transmitted_bytes;

@@ -3,16 +3,20 @@
 
 mod config;
 mod fib;
+mod offer;
 mod rewrite;
 mod stage;
+mod stale;
 mod stats;
 mod table;
 pub mod twin;
 mod update;
 
 pub use config::RouteCapacities;
+pub use offer::RouteOffers;
 pub use rewrite::rewrite;
 pub use stage::{RouteScratch, process};
+pub use stale::Stale;
 pub use stats::{RouteStats, RouteStatsReader};
 pub use table::{RouteTables, TAGS_MAX};
 pub use update::{
