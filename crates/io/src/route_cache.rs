@@ -173,7 +173,19 @@ impl RouteCache {
     #[inline]
     #[must_use]
     pub fn is_source(&self, port: u16) -> bool {
-        is_set(&self.sources_open, port) && self.targets_open.load(Ordering::Relaxed) != 0
+        is_set(&self.sources_open, port) && self.has_targets()
+    }
+
+    /// Whether there is a port to forward to, and so anything to erase.
+    #[must_use]
+    pub fn has_targets(&self) -> bool {
+        self.targets_open.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether frames may leave by a port.
+    #[must_use]
+    pub fn is_target(&self, port: u16) -> bool {
+        is_set(&self.targets_open, port)
     }
 
     /// Says that the classifier of a port asks the cache, or does not.
@@ -217,11 +229,12 @@ impl RouteCache {
     }
 
     /// Lets frames leave by a port, by this interface; it must be in the calling thread's network
-    /// namespace.
+    /// namespace. Whatever was there is erased: without a target there is no need to erase anything.
     ///
     /// # Errors
     /// The kernel's: `EINVAL` for an interface that is gone.
     pub fn set_target(&self, port: u16, interface_index: u32) -> io::Result<()> {
+        self.erase_all();
         let key = u32::from(port).to_ne_bytes();
         sys::map_update(self.targets.as_fd(), &key, &interface_index.to_ne_bytes())?;
         set(&self.targets_open, port, true);

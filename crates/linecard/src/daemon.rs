@@ -15,6 +15,8 @@ mod control_loop;
 mod link_watch;
 mod neighbours;
 mod ports;
+mod publisher;
+mod redirects;
 mod source;
 mod workers;
 
@@ -36,6 +38,8 @@ use tracing::info;
 
 use self::control_loop::ControlLoop;
 use self::ports::{Plan, ServedPort};
+use self::publisher::Publisher;
+use self::redirects::Redirects;
 use self::source::{DaemonSource, Shared};
 use self::workers::Workers;
 
@@ -58,7 +62,9 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     let switch = DeadManSwitch::new(plan.workers)
         .map_err(|error| ports::explain("map a BPF array", error))?;
 
-    let mut served = plan.attach(&local, &switch)?;
+    let redirects = Redirects::open(&config);
+    let cache = redirects.as_ref().map(|redirects| Arc::clone(&redirects.cache));
+    let mut served = plan.attach(&local, &switch, cache.as_ref())?;
     let punt = punt_device(&served)?;
 
     let mut rib = Rib::new();
@@ -74,11 +80,16 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         apply_local(&local, update).context("tell the classifiers the router's own addresses")?;
     }
     let capacities = config.tables.route_capacities();
-    let mut writer = Writer::new(RouteTables::new(&capacities), RouteTables::new(&capacities));
-    control_loop::publish(&mut rib, &mut writer);
+    let writer = Writer::new(RouteTables::new(&capacities), RouteTables::new(&capacities));
+    let mut publisher = Publisher::new(writer, cache.clone());
+    publisher.publish(&mut rib);
     info!(routes = rib.prefixes(), groups = rib.groups(), "tables are filled");
 
-    let mut workers = Workers::start(&config, &plan, &mut served, &punt, &writer, &switch)?;
+    let tables = (publisher.writer(), cache.as_ref());
+    let mut workers = Workers::start(&config, &plan, &mut served, &punt, tables, &switch)?;
+    if let Some(redirects) = &redirects {
+        redirects.serve(&served);
+    }
     let shared = Arc::new(Shared {
         rib: Mutex::new(rib),
         ports: Mutex::new(served),
@@ -86,6 +97,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         workers: workers.readers(),
         started,
         bypassed,
+        redirects,
     });
     let server = api.serve(Arc::new(DaemonSource::new(Arc::clone(&shared))))?;
     info!(workers = plan.workers, socket = %server.socket().display(), "forwarding");
@@ -93,7 +105,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     let control = ControlLoop {
         shared: &shared,
         mirror,
-        writer,
+        publisher,
         local,
         workers: &workers,
         punt: &punt,

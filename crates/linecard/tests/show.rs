@@ -132,8 +132,8 @@ fn ports_are_a_table_with_numbers_at_the_right() {
     assert_eq!(
         lines[..2],
         [
-            "port   kind  mode         state   received  bytes  sent  bytes  queued  dropped  punted",
-            "eth0   xdp   native copy  up     1,234,567      0     7      0       0        3   4,000",
+            "port   kind  mode         state   received  bytes  sent  bytes  queued  redirected  dropped  punted",
+            "eth0   xdp   native copy  up     1,234,567      0     7      0       0           0        3   4,000",
         ]
     );
     assert!(lines[3].starts_with("total"), "{text}");

@@ -16,8 +16,8 @@ use std::path::Path;
 pub use error::{Error, Errors, Place};
 pub use resolved::{
     Api, Config, InterfaceRef, KernelDriver, KernelPort, Memory, Port, PortKind, Punt, RouteAction,
-    StaticInterface, StaticNeighbour, StaticNextHop, StaticPort, StaticRoute, Tables, VlanTag,
-    Workers, XdpMode, ZeroCopy,
+    RouteCacheMode, StaticInterface, StaticNeighbour, StaticNextHop, StaticPort, StaticRoute,
+    Tables, VlanTag, Workers, XdpMode, ZeroCopy,
 };
 
 pub use static_facts::StaticFacts;

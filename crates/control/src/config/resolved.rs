@@ -21,6 +21,8 @@ pub struct Config {
     pub api: Api,
     /// Capacities of the tables.
     pub tables: Tables,
+    /// Whether classifiers forward by themselves.
+    pub route_cache: RouteCacheMode,
     /// The ports, in the order of the file: the index is the `PortId`. Never empty, and either
     /// all kernel interfaces or none.
     pub ports: Vec<Port>,
@@ -96,6 +98,16 @@ impl Tables {
             ..RouteCapacities::default()
         }
     }
+}
+
+/// Whether classifiers forward by themselves what a worker has forwarded once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RouteCacheMode {
+    /// Where it is faster and nothing is lost: between ports in native mode that copy and that take
+    /// redirected frames.
+    Auto,
+    /// Every packet goes through a worker.
+    Off,
 }
 
 /// One port.

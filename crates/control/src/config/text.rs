@@ -22,6 +22,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) tables: Tables,
     #[serde(default)]
+    pub(super) route_cache: RouteCache,
+    #[serde(default)]
     pub(super) port: Vec<Spanned<Port>>,
     #[serde(default)]
     pub(super) route: Vec<Spanned<Route>>,
@@ -65,6 +67,21 @@ pub(super) struct Tables {
     pub(super) next_hops_max: Option<Spanned<i64>>,
     pub(super) next_hop_groups_max: Option<Spanned<i64>>,
     pub(super) adjacencies_max: Option<Spanned<i64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RouteCache {
+    #[serde(default)]
+    pub(super) mode: RouteCacheMode,
+}
+
+#[derive(Debug, Default, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RouteCacheMode {
+    #[default]
+    Auto,
+    Off,
 }
 
 /// One `[[port]]`. Which keys it may have depends on its kind.

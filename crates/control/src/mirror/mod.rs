@@ -12,6 +12,7 @@ mod decode;
 pub mod netfilter;
 mod raw;
 mod socket;
+pub mod xdp_features;
 
 use std::io;
 use std::net::IpAddr;

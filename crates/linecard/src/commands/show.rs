@@ -65,6 +65,7 @@ pub(crate) fn ports(report: &PortsReport) -> String {
         Column::Number("sent"),
         Column::Number("bytes"),
         Column::Number("queued"),
+        Column::Number("redirected"),
         Column::Number("dropped"),
         Column::Number("punted"),
     ];
@@ -75,6 +76,7 @@ pub(crate) fn ports(report: &PortsReport) -> String {
             totals.sent_packets,
             totals.transmitted_bytes,
             totals.queued_packets,
+            totals.redirected_packets,
             totals.dropped_packets.sum(),
             totals.punted_packets.sum(),
         ]

@@ -7,15 +7,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use linecard_control::mirror::Mirror;
-use linecard_control::rib::Rib;
 use linecard_io::{LocalAddresses, PuntDevice};
-use linecard_services::route::{RouteTables, RouteUpdate};
-use linecard_tables::publication::{Publish, Writer};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::{error, info, warn};
 
 use super::link_watch::LinkWatch;
 use super::neighbours::NeighbourKeeper;
+use super::publisher::Publisher;
+use super::redirects::TargetWatch;
 use super::source::Shared;
 use super::workers::Workers;
 
@@ -32,22 +31,11 @@ const RESYNC_SHARE: u32 = 5;
 pub(super) struct ControlLoop<'a> {
     pub(super) shared: &'a Arc<Shared>,
     pub(super) mirror: Mirror,
-    pub(super) writer: Writer<RouteTables, RouteUpdate>,
+    pub(super) publisher: Publisher,
     pub(super) local: LocalAddresses,
     pub(super) workers: &'a Workers,
     pub(super) punt: &'a PuntDevice,
     pub(super) resync_due: Instant,
-}
-
-/// Hands what changed in the RIB to the workers' tables; false when it has to be tried again.
-pub(super) fn publish(rib: &mut Rib, writer: &mut Writer<RouteTables, RouteUpdate>) -> bool {
-    let mut updates = Vec::new();
-    rib.drain(&mut updates);
-    for update in updates {
-        writer.append(update);
-    }
-    let published = if writer.pending() > 0 { writer.publish() } else { writer.settle() };
-    published == Publish::Published
 }
 
 impl ControlLoop<'_> {
@@ -59,11 +47,12 @@ impl ControlLoop<'_> {
         let mut patience = BUSY;
         let mut neighbours = NeighbourKeeper::new(Instant::now());
         let mut links = LinkWatch::default();
+        let mut targets = TargetWatch::new(Instant::now(), self.shared.redirects.is_some());
         while !self.wait(signals, patience)? {
             // While the workers still hold the retired copy no more is read: the kernel's buffer
             // and, at its end, a resync bound what waits.
-            let more = self.writer.pending() == 0 && self.follow_kernel()?;
-            let published = publish(&mut self.shared.rib(), &mut self.writer);
+            let more = self.pending() == 0 && self.follow_kernel()?;
+            let published = self.publisher.publish(&mut self.shared.rib());
             patience = match (more, published) {
                 (true, _) => Duration::ZERO,
                 (false, false) => BUSY,
@@ -71,6 +60,7 @@ impl ControlLoop<'_> {
             };
             self.follow_addresses();
             links.look(self.shared, self.punt, self.workers);
+            targets.look(Instant::now(), self.shared);
             self.report();
             neighbours.keep(Instant::now(), self.shared, &mut self.mirror);
         }
@@ -102,7 +92,7 @@ impl ControlLoop<'_> {
         };
         let mirror = self.mirror.as_fd();
         // With operations pending the mirror is not read, so waiting for it would spin.
-        let events = if self.writer.pending() == 0 { PollFlags::IN } else { PollFlags::empty() };
+        let events = if self.pending() == 0 { PollFlags::IN } else { PollFlags::empty() };
         let mut fds =
             [PollFd::new(signals, PollFlags::IN), PollFd::from_borrowed_fd(mirror, events)];
         match poll(&mut fds, Some(&timeout)) {
@@ -135,13 +125,18 @@ impl ControlLoop<'_> {
         }
     }
 
+    /// Changes that wait for the workers.
+    fn pending(&self) -> usize {
+        self.publisher.writer().pending()
+    }
+
     fn report(&self) {
-        let routes = (self.writer.pending() == 0).then(|| self.shared.rib().prefixes());
+        let routes = (self.pending() == 0).then(|| self.shared.rib().prefixes());
         let mut status = self.shared.status();
-        status.snapshot_version = self.writer.subscription().generation();
+        status.snapshot_version = self.publisher.writer().subscription().generation();
         // While operations wait, the base is ahead of the snapshot.
         status.routes = routes.unwrap_or(status.routes);
-        status.table_overflows = self.writer.published().refused_updates();
+        status.table_overflows = self.publisher.writer().published().refused_updates();
         status.mirror = self.mirror.counters();
         let ended = self.workers.ended();
         if ended > status.workers_ended {

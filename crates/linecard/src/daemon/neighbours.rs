@@ -5,7 +5,7 @@
 //! several may stay unresolved for ever: Linecard punts what its own hash sends there, and the
 //! kernel forwards it by another gateway of its own choice. Both are told by `NTF_USE`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use linecard_control::mirror::Mirror;
 use linecard_packet::AdjacencyId;
 use tracing::warn;
 
+use super::redirects::Redirects;
 use super::source::Shared;
 
 /// How often neighbours that carry packets are kept fresh; well below `gc_stale_time` (60 s).
@@ -57,12 +58,15 @@ impl NeighbourKeeper {
     /// (`__neigh_update`).
     fn used(&mut self, shared: &Shared, used: &mut Vec<(u32, IpAddr)>) {
         let adjacencies: Vec<_> = shared.rib().adjacencies().collect();
+        let by_classifiers =
+            shared.redirects.as_ref().map_or_else(HashSet::new, Redirects::take_used);
         let mut packets_now = HashMap::with_capacity(adjacencies.len());
         for adjacency in adjacencies {
             let packets = shared.adjacency_packets(adjacency.id);
             packets_now.insert(adjacency.id, packets);
             let moved = self.packets_seen.get(&adjacency.id).is_none_or(|&seen| seen != packets);
-            if moved && packets > 0 && adjacency.usable && !adjacency.permanent {
+            let in_use = moved && packets > 0 || by_classifiers.contains(&adjacency.id);
+            if in_use && adjacency.usable && !adjacency.permanent {
                 used.push((adjacency.ifindex, adjacency.address));
             }
         }

@@ -8,7 +8,7 @@ use libc::{EACCES, EBUSY, EINVAL, ENOBUFS, ENOENT, ENOMEM, ENOSPC, EOPNOTSUPP, E
 use linecard_control::config::{Config, KernelDriver, KernelPort, PortKind, XdpMode};
 use linecard_io::{
     AttachMode, DeadManSwitch, Interface, LocalAddresses, Outcome, OutcomeTotals, PacketGate,
-    XdpPort,
+    RouteCache, XdpPort,
 };
 use linecard_packet::PortId;
 use tracing::{info, warn};
@@ -39,6 +39,14 @@ impl PlannedPort {
     fn queue_pairs(&self) -> u32 {
         self.interface.receive_queues.min(self.interface.transmit_queues)
     }
+}
+
+/// What the classifiers of all ports share.
+#[derive(Clone, Copy)]
+struct SharedMaps<'a> {
+    local: &'a LocalAddresses,
+    switch: &'a Arc<DeadManSwitch>,
+    cache: Option<&'a Arc<RouteCache>>,
 }
 
 /// The kernel's side of a port.
@@ -102,19 +110,20 @@ impl Plan {
         &self,
         local: &LocalAddresses,
         switch: &Arc<DeadManSwitch>,
+        cache: Option<&Arc<RouteCache>>,
     ) -> anyhow::Result<Vec<ServedPort>> {
-        self.ports.iter().map(|port| self.attach_port(port, local, switch)).collect()
+        let shared = SharedMaps { local, switch, cache };
+        self.ports.iter().map(|port| self.attach_port(port, shared)).collect()
     }
 
     fn attach_port(
         &self,
         port: &PlannedPort,
-        local: &LocalAddresses,
-        switch: &Arc<DeadManSwitch>,
+        shared: SharedMaps<'_>,
     ) -> anyhow::Result<ServedPort> {
         let (interface, options) = (&port.interface, port.options);
-        let packet = || Ok((self.packet(interface, local, switch)?, false));
-        let xdp = || self.xdp_with_vlan_tags(interface, options, local, switch);
+        let packet = || Ok((self.packet(interface, shared)?, false));
+        let xdp = || self.xdp_with_vlan_tags(port, shared);
         let (side, restore_vlan_stripping) = match options.driver {
             KernelDriver::Packet => packet(),
             KernelDriver::Xdp => xdp(),
@@ -150,11 +159,10 @@ impl Plan {
     /// it. True when they did not stay there before.
     fn xdp_with_vlan_tags(
         &self,
-        interface: &Interface,
-        options: KernelPort,
-        local: &LocalAddresses,
-        switch: &Arc<DeadManSwitch>,
+        port: &PlannedPort,
+        shared: SharedMaps<'_>,
     ) -> anyhow::Result<(KernelSide, bool)> {
+        let interface = &port.interface;
         let name = &interface.name;
         let were_stripped = interface.keep_vlan_tags().with_context(|| {
             format!(
@@ -162,24 +170,27 @@ impl Plan {
                  use kind = \"packet\""
             )
         })?;
-        let side = self.xdp(interface, options, local, switch);
+        let side = self.xdp(port, shared);
         if side.is_err() && were_stripped {
             restore_vlan_stripping(interface);
         }
         Ok((side?, were_stripped))
     }
 
-    fn xdp(
-        &self,
-        interface: &Interface,
-        options: KernelPort,
-        local: &LocalAddresses,
-        switch: &Arc<DeadManSwitch>,
-    ) -> anyhow::Result<KernelSide> {
-        let (index, mac) = (interface.index, interface.mac_address);
-        let queues = interface.receive_queues;
-        let mut port = XdpPort::new(index, mac, queues, self.packet_bytes_max, local, switch)
-            .map_err(|error| explain("load the XDP program", error))?;
+    fn xdp(&self, port: &PlannedPort, shared: SharedMaps<'_>) -> anyhow::Result<KernelSide> {
+        let (interface, options) = (&port.interface, port.options);
+        let load = || {
+            let redirect = shared.cache.map(|cache| cache.port(port.id.0)).transpose()?.flatten();
+            XdpPort::with_route_cache(
+                interface.index,
+                interface.mac_address,
+                interface.receive_queues,
+                self.packet_bytes_max,
+                (shared.local, shared.switch),
+                redirect,
+            )
+        };
+        let mut port = load().map_err(|error| explain("load the XDP program", error))?;
         let modes: &[AttachMode] = match options.xdp_mode {
             XdpMode::Auto => &[AttachMode::Native, AttachMode::Generic],
             XdpMode::Native => &[AttachMode::Native],
@@ -198,8 +209,7 @@ impl Plan {
     fn packet(
         &self,
         interface: &Interface,
-        local: &LocalAddresses,
-        switch: &Arc<DeadManSwitch>,
+        SharedMaps { local, switch, .. }: SharedMaps<'_>,
     ) -> anyhow::Result<KernelSide> {
         let (index, mac) = (interface.index, interface.mac_address);
         let mut gate = PacketGate::new(index, mac, self.packet_bytes_max, local, switch)

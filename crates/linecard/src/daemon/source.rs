@@ -20,6 +20,7 @@ use linecard_packet::{AdjacencyId, PortId, PortTotals};
 use super::advice;
 use super::link_watch::state;
 use super::ports::ServedPort;
+use super::redirects::Redirects;
 use super::workers::WorkerReaders;
 
 /// What the control loop shares with the API's thread. No worker ever takes one of these locks.
@@ -33,6 +34,8 @@ pub(super) struct Shared {
     pub(super) started: Instant,
     /// A sentence for each thing of the kernel's that transit bypasses, as found at the start.
     pub(super) bypassed: Vec<String>,
+    /// The route cache, if there is one.
+    pub(super) redirects: Option<Redirects>,
 }
 
 /// How the control side is doing.
@@ -67,12 +70,15 @@ impl Shared {
         self.workers.iter().map(|worker| worker.route_stats.packets(id)).sum()
     }
 
-    fn totals(&self, ports: usize) -> Vec<PortTotals> {
-        let mut totals = vec![PortTotals::default(); ports];
+    fn totals(&self, ports: &[ServedPort]) -> Vec<PortTotals> {
+        let mut totals = vec![PortTotals::default(); ports.len()];
         for worker in &self.workers {
             for (total, counted) in totals.iter_mut().zip(worker.counters.read()) {
                 *total += &counted;
             }
+        }
+        if let Some(redirects) = &self.redirects {
+            redirects.add_to(&mut totals, ports);
         }
         totals
     }
@@ -110,7 +116,7 @@ impl DaemonSource {
 impl Source for DaemonSource {
     fn ports(&self) -> PortsReport {
         let ports = self.shared.ports();
-        let totals = self.shared.totals(ports.len());
+        let totals = self.shared.totals(&ports);
         let rib = self.shared.rib();
         let report = |port: &ServedPort| {
             let PortId(number) = port.id;

@@ -12,10 +12,14 @@ use linecard_control::config::{Config, ZeroCopy};
 use linecard_forwarder::{IdlePolicy, PuntLimit, Worker, WorkerConfig, WorkerPort};
 use linecard_io::packet_port::{PacketPort, PacketPortOptions};
 use linecard_io::xdp::{QueueOptions, SharedUmem, XdpQueue};
-use linecard_io::{DeadManSwitch, MemoryConfig, PacketMemory, PortQueue, PuntDevice, XdpPort};
+use linecard_io::{
+    DeadManSwitch, MemoryConfig, PacketMemory, PortQueue, PuntDevice, RouteCache, XdpPort,
+};
 use linecard_packet::counters::CountersReader;
 use linecard_packet::{BATCH_PACKETS_MAX, WorkerCounters};
-use linecard_services::route::{RouteStats, RouteStatsReader, RouteTables, RouteUpdate};
+use linecard_services::route::{
+    RouteOffers, RouteStats, RouteStatsReader, RouteTables, RouteUpdate,
+};
 use linecard_tables::publication::Writer;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::OwnedFd;
@@ -50,7 +54,7 @@ impl Workers {
         plan: &Plan,
         ports: &mut [ServedPort],
         punt: &PuntDevice,
-        tables: &Writer<RouteTables, RouteUpdate>,
+        (tables, cache): (&Writer<RouteTables, RouteUpdate>, Option<&Arc<RouteCache>>),
         switch: &Arc<DeadManSwitch>,
     ) -> anyhow::Result<Self> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
@@ -88,7 +92,8 @@ impl Workers {
         let (armed, is_armed) = mpsc::channel();
         let cores = cores(config, plan.workers);
         for (number, worker) in configs.into_iter().enumerate() {
-            workers.spawn(number, cores.get(number).copied(), worker, armed.clone())?;
+            let offers = cache.map(|cache| RouteOffers::new(Arc::clone(cache)));
+            workers.spawn(number, cores.get(number).copied(), (worker, offers), armed.clone())?;
         }
         drop(armed);
         for _ in 0..plan.workers {
@@ -103,7 +108,7 @@ impl Workers {
         &mut self,
         number: usize,
         core: Option<usize>,
-        config: WorkerConfig,
+        (config, offers): (WorkerConfig, Option<RouteOffers>),
         armed: mpsc::Sender<()>,
     ) -> anyhow::Result<()> {
         let (stop, wake) = (Arc::clone(&self.stop), Arc::clone(&self.wake));
@@ -113,6 +118,9 @@ impl Workers {
                 pin(number, core);
             }
             let outcome = Worker::new(config).and_then(|mut worker| {
+                if let Some(offers) = offers {
+                    worker.offer_routes(offers);
+                }
                 let _armed = switch.arm(number)?;
                 // The receiver is gone only when another worker has failed.
                 let _ = armed.send(());

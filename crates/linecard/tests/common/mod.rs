@@ -49,6 +49,12 @@ macro_rules! for_each_port_mode {
                 super::$function(crate::common::PortMode::Packet);
             })+
         }
+        mod redirected {
+            $(#[test]
+            fn $function() {
+                super::$function(crate::common::PortMode::Redirected);
+            })+
+        }
     };
 }
 #[allow(unused_imports, reason = "each test binary uses a part of it")]
@@ -66,16 +72,18 @@ pub enum PortMode {
     Generic,
     /// AF_PACKET.
     Packet,
+    /// As native, and the peers take redirected frames, so that the route cache is in use.
+    Redirected,
 }
 
 impl PortMode {
     /// All of them, for tests that hold for each.
-    pub const ALL: [Self; 3] = [Self::Native, Self::Generic, Self::Packet];
+    pub const ALL: [Self; 4] = [Self::Native, Self::Generic, Self::Packet, Self::Redirected];
 
     /// The keys of a `[[port]]`.
     pub fn keys(self) -> &'static str {
         match self {
-            Self::Native => "kind = \"xdp\"\nxdp_mode = \"native\"\n",
+            Self::Native | Self::Redirected => "kind = \"xdp\"\nxdp_mode = \"native\"\n",
             Self::Generic => "kind = \"xdp\"\nxdp_mode = \"generic\"\n",
             Self::Packet => "kind = \"packet\"\n",
         }
@@ -84,7 +92,7 @@ impl PortMode {
     /// The `kind` and the `mode` that `show ports` should name.
     pub fn shown(self) -> (&'static str, &'static str) {
         match self {
-            Self::Native => ("xdp", "native copy"),
+            Self::Native | Self::Redirected => ("xdp", "native copy"),
             Self::Generic => ("xdp", "generic copy"),
             Self::Packet => ("packet", ""),
         }
@@ -111,6 +119,9 @@ impl Options {
 
     /// The three ports of the router of a topology, in the same mode.
     pub fn of_router(topology: &RouterTopology, mode: PortMode) -> Self {
+        if mode == PortMode::Redirected {
+            take_redirects(topology, true);
+        }
         Self::new(&topology.router_ports().map(|port| port.interface), mode)
     }
 
@@ -370,6 +381,17 @@ pub fn run_in(namespace: &Namespace, mut command: Command) -> Output {
         reader.join().expect("the reader does not panic").expect("a pipe can be read")
     };
     Output { status, stdout: bytes(stdout), stderr: bytes(stderr) }
+}
+
+/// Lets the hosts at the router's ports take frames that XDP redirects to them, or not: what a veth's
+/// `ndo_xdp_xmit` asks of its peer.
+pub fn take_redirects(topology: &RouterTopology, on: bool) {
+    let features = [("rx-gro", on)];
+    let RouterTopology { client, server, client_link, path_a, path_b, .. } = topology;
+    client.set_features(client_link.near.interface, &features).expect("a feature of veth");
+    for path in [path_a, path_b] {
+        server.set_features(path.far.interface, &features).expect("a feature of veth");
+    }
 }
 
 /// A client, a router and a server that know each other's MAC addresses, so that no packet has to

@@ -10,7 +10,7 @@ mod routes;
 use std::path::{Path, PathBuf};
 
 use super::error::Errors;
-use super::resolved::{Api, Config, Memory, Port, PortKind, Punt, Tables, Workers};
+use super::resolved::{Api, Config, Memory, Port, PortKind, Punt, RouteCacheMode, Tables, Workers};
 use super::{SOCKET_DEFAULT, limits, text};
 use checker::Checker;
 
@@ -25,6 +25,10 @@ pub(super) fn resolve(file: &text::File, source: &str, path: &Path) -> Result<Co
         punt: punt(&mut checker, &file.punt),
         api: api(&mut checker, &file.api),
         tables: tables(&mut checker, &file.tables),
+        route_cache: match file.route_cache.mode {
+            text::RouteCacheMode::Auto => RouteCacheMode::Auto,
+            text::RouteCacheMode::Off => RouteCacheMode::Off,
+        },
         ports,
         routes: static_part.routes,
         neighbours: static_part.neighbours,

@@ -1,0 +1,186 @@
+//! The route cache as the daemon runs it: which ports take part, and what was counted.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use linecard_control::config::{Config, RouteCacheMode};
+use linecard_control::mirror::xdp_features::XdpFeatures;
+use linecard_control::rib::Rib;
+use linecard_io::bpf::LossCounter;
+use linecard_io::route_cache::PORTS_MAX;
+use linecard_io::{AttachMode, RouteCache};
+use linecard_packet::{AdjacencyId, DropReason, PortId, PortTotals};
+use tracing::{debug, info, warn};
+
+use super::ports::{KernelSide, ServedPort};
+use super::source::Shared;
+
+/// Entries of the cache: 8 MiB. Twice as many as destinations that a busy access router has at a time.
+const ENTRIES: usize = 131_072;
+/// How often the daemon looks which ports take redirected frames.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a port that has refused frames gets no more of them.
+const REFUSED_PAUSE: Duration = Duration::from_secs(60);
+
+/// The cache and the counters of what is lost behind it.
+pub(super) struct Redirects {
+    pub(super) cache: Arc<RouteCache>,
+    losses: LossCounter,
+}
+
+impl Redirects {
+    /// Makes a cache, if it is wanted and the kernel can count what is lost behind it.
+    pub(super) fn open(config: &Config) -> Option<Self> {
+        if config.route_cache == RouteCacheMode::Off {
+            return None;
+        }
+        let open = || {
+            let cache = RouteCache::new(ENTRIES)?;
+            let losses = LossCounter::attach(&cache)?;
+            std::io::Result::Ok(Self { cache, losses })
+        };
+        match open() {
+            Ok(redirects) => Some(redirects),
+            Err(error) => {
+                info!("no route cache, workers forward everything: {error}");
+                None
+            }
+        }
+    }
+
+    /// Ports whose classifier asks the cache: those in native mode that copy. (Without copies the way
+    /// through the worker is the shorter one, and a redirect would copy.)
+    pub(super) fn serve(&self, ports: &[ServedPort]) {
+        for port in ports.iter().filter(|port| takes_part(port)) {
+            let PortId(number) = port.id;
+            match self.losses.set_port(number, port.interface.index) {
+                Ok(()) => self.cache.set_source(number, true),
+                Err(error) => warn!(port = port.interface.name, %error, "not in the route cache"),
+            }
+        }
+    }
+
+    /// Adds what the classifiers have forwarded by themselves, which no worker has seen: received and
+    /// forwarded where it came in, sent where it left.
+    pub(super) fn add_to(&self, totals: &mut [PortTotals], ports: &[ServedPort]) {
+        for port in ports.iter().filter(|port| takes_part(port)) {
+            let KernelSide::Xdp(xdp, _) = &port.side else { continue };
+            let from = port.id.index();
+            // Losses first: they are counted after the redirect, so there are never more of them.
+            let losses = self.losses.of_port(port.id.0).unwrap_or_default();
+            let redirected = xdp.redirected().unwrap_or_default();
+            for (to, (redirected, lost)) in redirected.iter().zip(losses).enumerate() {
+                if redirected.packets == 0 || to >= totals.len() {
+                    continue;
+                }
+                let forwarded = redirected.packets.saturating_sub(lost.full + lost.refused);
+                let incoming = &mut totals[from];
+                incoming.received_packets += redirected.packets;
+                incoming.received_bytes += redirected.bytes;
+                incoming.forwarded_packets += forwarded;
+                incoming.forwarded_bytes += redirected.bytes;
+                incoming.redirected_packets += forwarded;
+                incoming.dropped_packets[DropReason::TransmitQueueFull] += lost.full;
+                incoming.dropped_packets[DropReason::RedirectRefused] += lost.refused;
+                totals[to].sent_packets += forwarded;
+                totals[to].transmitted_bytes += redirected.bytes;
+            }
+        }
+    }
+
+    /// The adjacencies that the classifiers have used since the last call.
+    pub(super) fn take_used(&self) -> HashSet<AdjacencyId> {
+        let mut used = HashSet::new();
+        self.cache.take_used(|adjacency| {
+            used.insert(AdjacencyId(adjacency));
+        });
+        used
+    }
+
+    /// Frames that each port has refused so far.
+    fn refused(&self, ports: &[ServedPort]) -> Vec<u64> {
+        let mut refused = vec![0; PORTS_MAX];
+        for port in ports.iter().filter(|port| takes_part(port)) {
+            let losses = self.losses.of_port(port.id.0).unwrap_or_default();
+            refused.iter_mut().zip(losses).for_each(|(sum, lost)| *sum += lost.refused);
+        }
+        refused
+    }
+}
+
+/// Whether a port forwards by the cache, and may be forwarded to.
+fn takes_part(port: &ServedPort) -> bool {
+    matches!(port.side, KernelSide::Xdp(_, AttachMode::Native))
+        && !port.zero_copy
+        && port.id.index() < PORTS_MAX
+}
+
+/// Opens and closes ports to redirected frames, as the kernel says and as it turns out.
+pub(super) struct TargetWatch {
+    /// `None` where the kernel does not tell: then no port is ever opened.
+    features: Option<XdpFeatures>,
+    look_due: Instant,
+    refused: Vec<u64>,
+    /// Until when each port is left alone.
+    paused: Vec<Option<Instant>>,
+}
+
+impl TargetWatch {
+    pub(super) fn new(now: Instant, wanted: bool) -> Self {
+        let open = || XdpFeatures::open().inspect_err(|error| info!("no route cache: {error}"));
+        let features = if wanted { open().ok() } else { None };
+        let paused = vec![None; PORTS_MAX];
+        Self { features, look_due: now, refused: vec![0; PORTS_MAX], paused }
+    }
+
+    /// Looks, if it is time: a port is a target while its driver takes redirected frames and its link
+    /// is up, and not for a while after it has refused some.
+    pub(super) fn look(&mut self, now: Instant, shared: &Shared) {
+        let (Some(redirects), Some(features)) = (&shared.redirects, &mut self.features) else {
+            return;
+        };
+        if now < self.look_due {
+            return;
+        }
+        self.look_due = now + LOOK_INTERVAL;
+        let able = match features.targets() {
+            Ok(able) => able,
+            Err(error) => return debug!(%error, "cannot ask which ports take redirected frames"),
+        };
+        let ports = shared.ports();
+        let rib = shared.rib();
+        let refused = redirects.refused(&ports);
+        for port in ports.iter().filter(|port| takes_part(port)) {
+            let at = port.id.index();
+            if refused[at] > self.refused[at] && is_up(&rib, port) {
+                let frames = refused[at] - self.refused[at];
+                warn!(port = port.interface.name, frames, "refused redirected frames");
+                self.paused[at] = Some(now + REFUSED_PAUSE);
+            }
+            self.paused[at] = self.paused[at].filter(|&until| now < until);
+            let ready = able.contains(&port.interface.index) && is_up(&rib, port);
+            set(redirects, port, ready && self.paused[at].is_none());
+        }
+        self.refused = refused;
+    }
+}
+
+fn is_up(rib: &Rib, port: &ServedPort) -> bool {
+    rib.link(port.interface.index).is_some_and(|link| link.up && link.carrier)
+}
+
+fn set(redirects: &Redirects, port: &ServedPort, open: bool) {
+    let (PortId(number), name) = (port.id, &port.interface.name);
+    if redirects.cache.is_target(number) == open {
+        return;
+    }
+    let outcome = match open {
+        true => redirects.cache.set_target(number, port.interface.index),
+        false => redirects.cache.remove_target(number),
+    };
+    match outcome {
+        Ok(()) => info!(port = name, open, "redirected frames may leave by it"),
+        Err(error) => warn!(port = name, %error, "cannot change where redirected frames leave"),
+    }
+}
