@@ -142,6 +142,14 @@ impl<A: Address> Lpm<A> {
         }
     }
 
+    /// Prefetches what [`insert`](Self::insert) or [`remove`](Self::remove) of this prefix will read: for
+    /// [`Absorb::prepare`](crate::publication::Absorb::prepare), which says what `step` is.
+    pub fn prepare(&self, prefix: Prefix<A>, step: usize) {
+        if let Structure::Multibit(multibit) = &self.structure {
+            multibit.prepare(prefix, step);
+        }
+    }
+
     /// Prefixes in the table.
     #[must_use]
     pub fn len(&self) -> usize {

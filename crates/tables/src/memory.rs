@@ -1,5 +1,5 @@
-//! What tables need of the machine beyond the language: prefetching, and instructions of the
-//! processor that is there. The only unsafe code of this crate.
+//! What tables need of the machine beyond the language: prefetching, huge pages, and instructions of
+//! the processor that is there. The only unsafe code of this crate.
 //!
 //! A release build is for any x86-64 or AArch64. [`Instructions::detect`] finds out at set-up what
 //! more the processor can do, and [`Instructions::run`] runs a [`Kernel`] compiled for it:
@@ -28,6 +28,7 @@
 #![allow(unsafe_code, reason = "prefetch and target features have no safe form")]
 
 use std::fmt;
+use std::mem::MaybeUninit;
 
 /// Asks for the cache line of `value` to be fetched for reading; of a larger value, the first line.
 ///
@@ -95,6 +96,33 @@ fn hint_write<T>(address: *const T) {
     }
     #[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
     let _ = address;
+}
+
+/// Asks the kernel to back the memory of `room` with huge pages (`madvise`(2), `MADV_HUGEPAGE`), as far as
+/// whole ones lie in it. Call it before the memory is written for the first time.
+///
+/// A table of some 10 MB has more pages of 4 KiB than a processor remembers the addresses of, and in
+/// a virtual machine each one forgotten costs up to 24 reads. Advice only: where the kernel has no huge
+/// pages to give nothing changes.
+pub fn advise_huge_pages<T>(room: &mut [MaybeUninit<T>]) {
+    #[cfg(not(miri))]
+    {
+        use rustix::mm::{Advice, madvise};
+        let page_bytes = rustix::param::page_size();
+        let range = room.as_mut_ptr_range();
+        let start = range.start.addr().next_multiple_of(page_bytes);
+        let length_bytes = range.end.addr().saturating_sub(start) / page_bytes * page_bytes;
+        if length_bytes > 0 {
+            let start = range.start.with_addr(start).cast();
+            // SAFETY: the pages lie within `room`, which is borrowed mutably and may hold anything.
+            // The advice changes how the kernel backs them, never what they hold.
+            let advised = unsafe { madvise(start, length_bytes, Advice::LinuxHugepage) };
+            // A kernel built without huge pages refuses, and does without them.
+            let _ = advised;
+        }
+    }
+    #[cfg(miri)]
+    let _ = room;
 }
 
 /// Work that is worth compiling for several sets of instructions.

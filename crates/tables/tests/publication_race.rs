@@ -31,6 +31,10 @@ impl<A: Address> Absorb<Operation<A>> for Routes<A> {
         self.lpm.insert(*prefix, *value).expect("the capacity is that of the routes");
         self.version += 1;
     }
+
+    fn prepare(&self, (prefix, _): &Operation<A>, step: usize) {
+        self.lpm.prepare(*prefix, step);
+    }
 }
 
 impl<A: Address> Routes<A> {

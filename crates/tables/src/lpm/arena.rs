@@ -8,9 +8,14 @@
 
 use std::mem::size_of;
 
+use crate::memory::advise_huge_pages;
+
 /// Room of each size class, in items. Steps of half as much again or less keep the room that
 /// nobody uses below a third.
 const CLASS_ROOM: [u8; 14] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128];
+
+/// Arenas from this size on ask for huge pages.
+const HUGE_BYTES_MIN: usize = 1 << 21;
 
 /// Items of the largest run.
 const RUN_MAX: usize = 128;
@@ -32,6 +37,15 @@ const fn class_of_length() -> [u8; RUN_MAX + 1] {
     classes
 }
 
+/// An empty vector with room for so many items, in huge pages if it is large.
+fn room_for<T>(items: usize) -> Vec<T> {
+    let mut room = Vec::with_capacity(items);
+    if items * size_of::<T>() >= HUGE_BYTES_MIN {
+        advise_huge_pages(room.spare_capacity_mut());
+    }
+    room
+}
+
 /// The arena. A run is named by the number of its first item; its length is its owner's to know.
 #[derive(Debug, Clone)]
 pub(super) struct Arena<T> {
@@ -42,7 +56,9 @@ pub(super) struct Arena<T> {
 impl<T: Copy + Default> Arena<T> {
     /// An arena whose first items are for good: they belong to no run.
     pub(super) fn new(fixed: usize) -> Self {
-        Self { items: vec![T::default(); fixed], free: Default::default() }
+        let mut items = room_for(fixed);
+        items.resize(fixed, T::default());
+        Self { items, free: Default::default() }
     }
 
     /// All items, for reading by number.
@@ -119,7 +135,9 @@ impl<T: Copy + Default> Arena<T> {
             let end = self.items.len() + usize::from(CLASS_ROOM[class]);
             if end > self.items.capacity() {
                 // An eighth at a time: doubling would leave half the memory of a large table unused.
-                self.items.reserve_exact(end / 8 + RUN_MAX);
+                let mut items = room_for(end + end / 8 + RUN_MAX);
+                items.extend_from_slice(&self.items);
+                self.items = items;
             }
             self.items.resize(end, T::default());
             base

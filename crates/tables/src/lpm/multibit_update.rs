@@ -14,6 +14,7 @@ use super::multibit::{
     IS_NODE, Multibit, Node, ROOT_BITS, ROOTS, SHORT_BITS, SLOTS, STRIDE_BITS, TOPS,
 };
 use super::{Address, NO_ROUTE, Prefix};
+use crate::memory::prefetch_index;
 
 /// Levels of nodes on the longest way down (IPv6), the one above the roots included.
 const DEPTH_MAX: usize = (128 - SHORT_BITS as usize).div_ceil(STRIDE_BITS as usize);
@@ -194,6 +195,34 @@ impl<A: Address> Multibit<A> {
         match Place::of(prefix) {
             Place::Short(heap) => Some(self.short.values[heap]).filter(|value| *value != NO_ROUTE),
             Place::Node { depth, heap } => self.value_of(self.walk(prefix, depth)?.0, heap),
+        }
+    }
+
+    /// Prefetches for a change of a prefix: at step 0 its root, and at each further step what hangs on the
+    /// node that the one before has asked for.
+    pub(super) fn prepare(&self, prefix: Prefix<A>, step: usize) {
+        let (nodes, leaves) = (self.nodes.items(), self.leaves.items());
+        let Place::Node { depth, .. } = Place::of(prefix) else { return };
+        let mut at = prefix.bits().bits_at(0, ROOT_BITS);
+        if step == 0 {
+            return prefetch_index(nodes, at);
+        }
+        let mut level = ROOT_BITS;
+        for _ in 1..step {
+            let Some(node) = nodes.get(at).filter(|_| level < depth) else { break };
+            match leaves[node.leaf(prefix.bits().bits_at(level, STRIDE_BITS)) as usize] {
+                leaf if leaf & IS_NODE != 0 => at = (leaf & !IS_NODE) as usize,
+                _ => break,
+            }
+            level += STRIDE_BITS;
+        }
+        let Some(node) = nodes.get(at) else { return };
+        prefetch_index(leaves, node.leaf_base as usize);
+        let details = self.routes.details.items();
+        if step == 1 || level < depth {
+            prefetch_index(details, node.detail as usize);
+        } else if let Some(detail) = details.get(node.detail as usize) {
+            prefetch_index(self.routes.values.items(), detail.value_base as usize);
         }
     }
 
