@@ -11,13 +11,15 @@
 //! | `tables`, `prefixes` | the router under test, and where its routes come from |
 //! | `traffic`, `hands`, `port` | the packets: how they are made, dealt and taken back |
 //! | `check`, `intervals` | whether they came out right, by plainer means than the packet path's |
-//! | `lane`, `meter`, `machine` | one worker, its rounds and their cycles |
+//! | `lane`, `empty` | one worker and its rounds; the queues without one |
+//! | `meter`, `machine` | cycles, and what they are counted on |
 //! | `measure` | a case from its recipe to its figures |
 //! | `report`, `plot`, `cores` | the figures as a table, as JSON, as a picture, and as an answer |
 
 mod cases;
 mod check;
 mod cores;
+mod empty;
 mod hands;
 mod intervals;
 mod lane;

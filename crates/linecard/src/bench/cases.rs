@@ -34,8 +34,8 @@ pub(super) struct Recipe {
 /// Which routes a case has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Routes {
-    /// None: there is no worker, but only its queues.
-    None,
+    /// None: there is no worker, but only its queues; each packet is touched once, or not at all.
+    None { touch: bool },
     /// So many IPv4 routes, drawn like the Internet's.
     Ipv4(usize),
     /// The IPv4 table of the Internet: that of the file, else one drawn alike.
@@ -58,7 +58,8 @@ const fn smallest(routes: Routes, spread: Spread) -> Recipe {
     Recipe { routes, spread, sizes, batch: 256, workers: 1, warm: false }
 }
 
-const EMPTY: Recipe = smallest(Routes::None, Spread::Uniform);
+const EMPTY: Recipe = smallest(Routes::None { touch: false }, Spread::Uniform);
+const TOUCH: Recipe = smallest(Routes::None { touch: true }, Spread::Uniform);
 const IPV4_1K: Recipe = smallest(Routes::Ipv4(1_000), Spread::Uniform);
 const IPV4_1M: Recipe = smallest(Routes::Ipv4(1_000_000), Spread::Uniform);
 const IPV4_INTERNET: Recipe = smallest(Routes::Ipv4Internet, Spread::Zipf(ZIPF_EXPONENT));
@@ -86,6 +87,11 @@ pub(super) const CASES: &[Case] = &[
         name: "empty",
         what: "the queues alone, without a worker: what the other cases leave out",
         build: || EMPTY,
+    },
+    Case {
+        name: "touch",
+        what: "one line of each packet read and written, no worker: a floor under the other cases",
+        build: || TOUCH,
     },
     Case {
         name: "ipv4-1k",

@@ -16,14 +16,15 @@ use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 use linecard_forwarder::{IdlePolicy, PuntLimit, PuntSink, Worker, WorkerConfig, WorkerPort};
-use linecard_io::{Frame, MemoryConfig, PacketMemory, PortQueue};
-use linecard_packet::{BATCH_PACKETS_MAX, CountersReader, PortId, PortTotals, WorkerCounters};
+use linecard_io::{MemoryConfig, PacketMemory};
+use linecard_packet::{CountersReader, PortId, PortTotals, WorkerCounters};
 use linecard_services::route::{RouteCapacities, RouteStats};
 use linecard_tables::generator::Random;
 
 use super::check::Checker;
-use super::hands::{self, Tokens, Traffickers};
-use super::machine::{LINE_BYTES, pin};
+use super::empty::Empty;
+use super::hands::{self, Traffickers};
+use super::machine::{Scrubber, pin};
 use super::meter::{Instructions, Meter};
 use super::port::{Phase, Stage};
 use super::tables::{Network, PORTS, Routable};
@@ -60,13 +61,17 @@ pub(super) struct Round {
 /// What a worker measured.
 #[derive(Debug)]
 pub(super) struct Laps {
+    /// Those in which all workers ran.
     pub(super) rounds: Vec<Round>,
+    /// Of several workers, those in which this one ran and the others rested.
+    pub(super) alone: Vec<Round>,
     /// Packets that were looked up in the reference after they had come out.
     pub(super) looked_up: u64,
 }
 
 /// Keeps the workers of a case in step, and lets all of them stop together.
 pub(super) struct Start<'a> {
+    workers: usize,
     barrier: Barrier,
     stop: AtomicBool,
     interrupted: &'a (dyn Fn() -> bool + Sync),
@@ -79,7 +84,13 @@ impl<'a> Start<'a> {
         interrupted: &'a (dyn Fn() -> bool + Sync),
         tick: &'a (dyn Fn() + Sync),
     ) -> Self {
-        Self { barrier: Barrier::new(workers), stop: AtomicBool::new(false), interrupted, tick }
+        Self {
+            workers,
+            barrier: Barrier::new(workers),
+            stop: AtomicBool::new(false),
+            interrupted,
+            tick,
+        }
     }
 
     fn wait(&self) {
@@ -108,11 +119,14 @@ struct Lane<A: Traffic> {
     clock: Instant,
     meter: Meter,
     instructions: Instructions,
-    scrubber: Vec<u64>,
+    scrubber: Scrubber,
 }
 
 /// Runs the worker of place `lane` on `core` and measures its rounds; fewer than asked for when the
 /// run is interrupted.
+///
+/// Before each round of several workers one of them, in turn, runs a round alone: so that what is
+/// compared lies side by side in time, and a machine that slows down slows down both.
 ///
 /// # Errors
 /// When memory runs out, or a packet did not come out as it should.
@@ -128,29 +142,34 @@ pub(super) fn run<A: Traffic + Routable>(
     let lane = Lane::new(course, network, ranks, place, meter);
     if start.ends(lane.is_err()) {
         lane?;
-        return Ok(Laps { rounds: Vec::new(), looked_up: 0 });
+        return Ok(Laps { rounds: Vec::new(), alone: Vec::new(), looked_up: 0 });
     }
     let mut lane = lane?;
-    let mut laps = Vec::new();
+    let (mut rounds, mut alone) = (Vec::new(), Vec::new());
     let all = course.warmup_rounds + course.rounds;
+    let turns: &[bool] = if start.workers > 1 { &[false, true] } else { &[true] };
+    let turns = (0..all).flat_map(|round| turns.iter().map(move |together| (round, *together)));
     let mut outcome = Ok(());
-    for round in 0..all {
-        let lap = lane.round(course, round, round + 1 == all, start);
-        (start.tick)();
-        let failed = lap.is_err();
-        match lap {
-            Ok(lap) if round >= course.warmup_rounds => laps.push(lap),
-            Ok(_) => (),
-            Err(error) => outcome = Err(error),
+    for (number, (round, together)) in (0..).zip(turns) {
+        if together || round as usize % start.workers == place {
+            let last = together && round + 1 == all;
+            let lap = lane.round(course, number, last, together.then_some(start));
+            (start.tick)();
+            match lap {
+                Ok(_) if round < course.warmup_rounds => (),
+                Ok(lap) if together => rounds.push(lap),
+                Ok(lap) => alone.push(lap),
+                Err(error) => outcome = Err(error),
+            }
         }
-        if start.ends(failed) {
+        if start.ends(outcome.is_err()) {
             break;
         }
     }
     outcome?;
     lane.balance()?;
     let looked_up = lane.stage.with(|hands| hands.checker.looked_up());
-    Ok(Laps { rounds: laps, looked_up })
+    Ok(Laps { rounds, alone, looked_up })
 }
 
 impl<A: Traffic + Routable> Lane<A> {
@@ -194,19 +213,22 @@ impl<A: Traffic + Routable> Lane<A> {
             clock: Instant::now(),
             meter: meter.clone(),
             instructions: Instructions::new(),
-            scrubber: vec![1; if course.warm { 0 } else { course.scrub_bytes as usize / 8 }],
+            scrubber: Scrubber::new(if course.warm { 0 } else { course.scrub_bytes }),
         })
     }
 
-    /// A round of packets: dealt, carried, collected and checked.
+    /// A round of packets: dealt, carried, collected and checked; in step with other workers if
+    /// there is a `start`.
     fn round(
         &mut self,
         course: &Course,
         round: u32,
         thorough: bool,
-        start: &Start<'_>,
+        start: Option<&Start<'_>>,
     ) -> anyhow::Result<Round> {
         let packets = course.packets as usize;
+        // Passes are too short to wait for each other.
+        let start = start.filter(|_| !course.warm);
         let pass = if course.warm { course.batch * usize::from(PORTS) } else { packets };
         self.stage.with(|hands| hands.begin_round(round, thorough));
         let before = self.instructions.count();
@@ -215,15 +237,10 @@ impl<A: Traffic + Routable> Lane<A> {
         while lap.packets < packets as u64 && outcome.is_ok() {
             let quota = pass.min(packets - lap.packets as usize);
             self.deal(quota);
-            if !course.warm {
-                self.scrub();
-                // Workers run together; passes are too short to wait for each other.
-                start.wait();
-            }
+            self.scrubber.scrub();
+            start.inspect(|start| start.wait());
             let (carried, cycles) = self.carry(quota);
-            if !course.warm {
-                start.wait();
-            }
+            start.inspect(|start| start.wait());
             lap.packets += carried as u64;
             lap.cycles += cycles;
             self.aside(Phase::Collect);
@@ -232,7 +249,7 @@ impl<A: Traffic + Routable> Lane<A> {
                 continue;
             }
             let mut pool = self.stage.with(|hands| std::mem::take(&mut hands.pool));
-            lap.empty_cycles += self.empty.pass(&mut pool, quota, &self.meter);
+            lap.empty_cycles += self.empty.pass(&mut pool, quota, false, &self.meter);
             self.stage.with(|hands| hands.pool = pool);
         }
         outcome?;
@@ -254,12 +271,6 @@ impl<A: Traffic + Routable> Lane<A> {
         self.stage.between(phase, || {
             worker.run_once(now);
         });
-    }
-
-    /// Reads memory of no use until packets have left the caches.
-    fn scrub(&self) {
-        let lines = self.scrubber.iter().step_by(LINE_BYTES as usize / 8);
-        std::hint::black_box(lines.fold(0, |sum, word| sum ^ word));
     }
 
     /// Runs the worker until it has received `packets` packets, and returns how many it did and in
@@ -294,79 +305,8 @@ impl<A: Traffic + Routable> Lane<A> {
     }
 }
 
-/// The queues alone: what is received is sent on by the same port.
-struct Empty {
-    stage: Arc<Stage<Tokens>>,
-    queues: Vec<Box<dyn PortQueue>>,
-    batch: Vec<Frame>,
-    /// Never looked into: the frames belong to the worker's.
-    memory: PacketMemory,
-}
-
-impl Empty {
-    fn new(batch: usize, frames: usize) -> anyhow::Result<Self> {
-        let stage = Stage::new(Tokens::new(batch, frames));
-        let queue = |id| Box::new(stage.queue(PortId(id), batch, frames)) as Box<dyn PortQueue>;
-        let queues = (0..PORTS).map(queue).collect();
-        let memory = packet_memory(1)?;
-        Ok(Self { stage, queues, batch: Vec::with_capacity(BATCH_PACKETS_MAX), memory })
-    }
-
-    /// Passes the first `frames` frames of the pool through the queues; returns the cycles.
-    fn pass(&mut self, pool: &mut Vec<Frame>, frames: usize, meter: &Meter) -> u64 {
-        self.stage.with(|hands| {
-            std::mem::swap(&mut hands.pool, pool);
-            hands.order(frames);
-        });
-        let stage = Arc::clone(&self.stage);
-        stage.between(Phase::Deal, || {
-            self.poll();
-        });
-        let mut carried = 0;
-        let start = meter.now();
-        while carried < frames {
-            carried += self.poll();
-        }
-        let cycles = meter.now() - start;
-        stage.between(Phase::Collect, || {
-            self.poll();
-        });
-        self.stage.with(|hands| std::mem::swap(&mut hands.pool, pool));
-        cycles
-    }
-
-    fn poll(&mut self) -> usize {
-        let mut received = 0;
-        for queue in &mut self.queues {
-            received += queue.receive(&mut self.memory, &mut self.batch, BATCH_PACKETS_MAX);
-            if !self.batch.is_empty() {
-                queue.transmit(&mut self.memory, &mut self.batch);
-                queue.flush(&mut self.memory);
-            }
-        }
-        received
-    }
-}
-
-/// The queues alone, as a case: cycles of each round with `frames` frames.
-pub(super) fn run_empty(course: &Course, meter: &Meter, core: usize) -> anyhow::Result<Laps> {
-    pin(core);
-    let mut memory = packet_memory(course.frames)?;
-    let mut pool: Vec<Frame> = std::iter::from_fn(|| memory.allocate()).collect();
-    let mut empty = Empty::new(course.batch, pool.len())?;
-    let mut rounds = Vec::new();
-    for round in 0..course.warmup_rounds + course.rounds {
-        let frames = pool.len();
-        let cycles = empty.pass(&mut pool, frames, meter);
-        if round >= course.warmup_rounds {
-            let packets = frames as u64;
-            rounds.push(Round { packets, cycles, empty_cycles: 0, instructions: None });
-        }
-    }
-    Ok(Laps { rounds, looked_up: 0 })
-}
-
-fn packet_memory(frames: u32) -> anyhow::Result<PacketMemory> {
+/// Memory for so many frames.
+pub(super) fn packet_memory(frames: u32) -> anyhow::Result<PacketMemory> {
     let config = MemoryConfig { frames, ..MemoryConfig::default() };
     PacketMemory::new(config).context("map packet memory: choose fewer --frames")
 }

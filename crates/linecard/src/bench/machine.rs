@@ -85,6 +85,22 @@ pub(super) fn cores() -> Vec<usize> {
     }
 }
 
+/// Memory that is read until nothing else is left in the caches.
+pub(super) struct Scrubber(Vec<u64>);
+
+impl Scrubber {
+    /// Reads `bytes` each time; none for 0.
+    pub(super) fn new(bytes: u64) -> Self {
+        Self(vec![1; bytes as usize / 8])
+    }
+
+    /// Reads them.
+    pub(super) fn scrub(&self) {
+        let lines = self.0.iter().step_by(LINE_BYTES as usize / 8);
+        std::hint::black_box(lines.fold(0, |sum, word| sum ^ word));
+    }
+}
+
 /// Keeps this thread on one core; false when the kernel refuses.
 pub(super) fn pin(core: usize) -> bool {
     let mut cores = CpuSet::new();

@@ -7,7 +7,8 @@ use anyhow::{Context, ensure};
 use serde::Serialize;
 
 use super::cases::{Case, Recipe, Routes};
-use super::lane::{self, Course, Laps, Start};
+use super::empty;
+use super::lane::{self, Course, Laps, Round, Start};
 use super::machine::{LINE_BYTES, Machine, cores, take_priority};
 use super::meter::{Meter, Spread};
 use super::prefixes::{self, Prefixes};
@@ -116,7 +117,7 @@ impl<'a> Bench<'a> {
     fn recipe(&self, case: &Case) -> Recipe {
         let recipe = (case.build)();
         match self.args.workers {
-            Some(workers) if recipe.routes != Routes::None => {
+            Some(workers) if !matches!(recipe.routes, Routes::None { .. }) => {
                 Recipe { workers: usize::from(workers), ..recipe }
             }
             _ => recipe,
@@ -132,25 +133,16 @@ impl<'a> Bench<'a> {
         let (workers, cores) = (recipe.workers, self.cores.len());
         ensure!(workers <= cores, "{workers} workers need as many cores; there are {cores}");
         let course = self.course(&recipe);
-        // One worker of several, alone: with as many packets as it has among the others.
-        let alone = match workers {
-            1 => None,
-            _ => Some(self.laps(case, &Recipe { workers: 1, ..recipe }, &course)?),
-        };
         let laps = self.laps(case, &recipe, &course)?;
         self.progress.step();
-        let mut figures = self.figures(case, &recipe, &course, &laps);
-        figures.speedup_over_one_worker = alone.map(|alone| {
-            Cycles::of(&alone).net.median * workers as f64 / figures.cycles_per_packet
-        });
-        Ok(figures)
+        Ok(self.figures(case, &recipe, &course, &laps))
     }
 
     fn laps(&mut self, case: &Case, recipe: &Recipe, course: &Course) -> anyhow::Result<Vec<Laps>> {
         self.interrupt.check()?;
-        if recipe.routes == Routes::None {
+        if let Routes::None { touch } = recipe.routes {
             self.progress.say(case.name.to_owned());
-            return Ok(vec![lane::run_empty(course, &self.meter, self.cores[0])?]);
+            return Ok(vec![empty::run(course, touch, &self.meter, self.cores[0])?]);
         }
         if self.loaded.as_ref().is_none_or(|(routes, _)| *routes != recipe.routes) {
             self.progress.say(format!("{}: loading routes", case.name));
@@ -181,7 +173,7 @@ impl<'a> Bench<'a> {
                 Loaded::Ipv4(Network::new(prefixes, seed)?)
             }
             Routes::Ipv4(routes) => Loaded::Ipv4(Network::new(prefixes::ipv4(routes, seed), seed)?),
-            Routes::None => unreachable!("there is nothing to load"),
+            Routes::None { .. } => unreachable!("there is nothing to load"),
         })
     }
 
@@ -268,7 +260,7 @@ impl<'a> Bench<'a> {
             gbps_imix: gbps(imix_bytes_mean + GAP_BYTES as f64),
             imix_measured: recipe.sizes == Sizes::Imix,
             workers: recipe.workers,
-            speedup_over_one_worker: None,
+            speedup_over_one_worker: cycles.speedup,
             packet_sizes: match (recipe.sizes, family) {
                 (Sizes::Imix, _) => "imix",
                 (Sizes::Smallest, Family::Ipv4) => "64",
@@ -303,31 +295,37 @@ impl Loaded {
 
 /// Cycles and instructions a packet.
 struct Cycles {
+    /// Of a worker; of several, as if all were as fast, which gives the rate they have together.
     net: Spread,
     gross: f64,
+    /// How much faster all workers are together than one is alone.
+    speedup: Option<f64>,
     overhead: f64,
     instructions: Option<f64>,
 }
 
 impl Cycles {
-    /// Of the rounds of all workers: a round takes as long as its slowest worker.
+    /// Of the rounds of all workers, whose rates add up.
     fn of(laps: &[Laps]) -> Self {
         let rounds = laps.iter().map(|laps| laps.rounds.len()).min().unwrap_or(0);
         let by_packet = |cycles: u64, packets: u64| cycles as f64 / packets.max(1) as f64;
-        let slowest = |round: usize| {
-            let all = laps.iter().map(|laps| laps.rounds[round]);
-            all.map(|lap| by_packet(lap.cycles, lap.packets)).fold(0.0, f64::max)
-        };
-        let gross: Vec<f64> = (0..rounds).map(slowest).collect();
         let all = || laps.iter().flat_map(|laps| &laps.rounds);
         let empty: Vec<f64> = all().map(|lap| by_packet(lap.empty_cycles, lap.packets)).collect();
         let overhead = Spread::of(&empty).median;
         let instructions: Option<Vec<f64>> =
             all().map(|lap| Some(by_packet(lap.instructions?, lap.packets))).collect();
-        let net: Vec<f64> = gross.iter().map(|cycles| cycles - overhead).collect();
+        let lap_net = |lap: &Round| by_packet(lap.cycles, lap.packets) - overhead;
+        let together = |round: usize| {
+            let rates = laps.iter().map(|laps| 1.0 / lap_net(&laps.rounds[round]));
+            laps.len() as f64 / rates.sum::<f64>()
+        };
+        let net = Spread::of(&(0..rounds).map(together).collect::<Vec<_>>());
+        let alone: Vec<f64> = laps.iter().flat_map(|laps| &laps.alone).map(lap_net).collect();
+        let speedup = |alone: &[f64]| Spread::of(alone).median * laps.len() as f64 / net.median;
         Self {
-            net: Spread::of(&net),
-            gross: Spread::of(&gross).median,
+            net,
+            gross: net.median + overhead,
+            speedup: (!alone.is_empty()).then(|| speedup(&alone)),
             overhead,
             instructions: instructions.map(|counts| Spread::of(&counts).median),
         }
@@ -337,16 +335,36 @@ impl Cycles {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::lane::Round;
+
+    fn rounds(cycles: &[u64]) -> Vec<Round> {
+        let round = |&cycles: &u64| Round {
+            packets: 10,
+            cycles,
+            empty_cycles: 50,
+            instructions: Some(400),
+        };
+        cycles.iter().map(round).collect()
+    }
 
     #[test]
-    fn a_round_takes_as_long_as_its_slowest_worker_without_the_queues() {
-        let round =
-            |cycles| Round { packets: 10, cycles, empty_cycles: 50, instructions: Some(400) };
-        let laps = |cycles: [u64; 3]| Laps { rounds: cycles.map(round).to_vec(), looked_up: 0 };
-        let cycles = Cycles::of(&[laps([650, 750, 850]), laps([700, 700, 950])]);
+    fn queues_are_left_out() {
+        let rounds = rounds(&[650, 750, 950]);
+        let cycles = Cycles::of(&[Laps { rounds, alone: Vec::new(), looked_up: 0 }]);
         assert_eq!((cycles.gross, cycles.overhead), (75.0, 5.0));
-        assert_eq!((cycles.net.min, cycles.net.median, cycles.net.max), (65.0, 70.0, 90.0));
-        assert_eq!(cycles.instructions, Some(40.0));
+        assert_eq!((cycles.net.min, cycles.net.median, cycles.net.max), (60.0, 70.0, 90.0));
+        assert_eq!((cycles.instructions, cycles.speedup), (Some(40.0), None));
+    }
+
+    #[test]
+    fn the_rates_of_workers_add_up() {
+        let laps = |together, alone| Laps {
+            rounds: rounds(&[together]),
+            alone: rounds(&[alone]),
+            looked_up: 0,
+        };
+        // 1/60 and 1/90 packets a cycle are as much as twice 1/72.
+        let cycles = Cycles::of(&[laps(650, 590), laps(950, 590)]);
+        assert!((cycles.net.median - 72.0).abs() < 1e-9, "{}", cycles.net.median);
+        assert!(cycles.speedup.is_some_and(|speedup| (speedup - 1.5).abs() < 1e-9));
     }
 }

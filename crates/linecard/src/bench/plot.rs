@@ -65,14 +65,14 @@ fn draw_on(area: &Area<'_>, figures: &[Figures], height: i32) -> Drawn {
     let most = figures.iter().map(|of| of.cycles_per_packet_max).fold(1.0, f64::max);
     let step = step(most);
     let scale = Scale { cycles: (most / step).ceil() * step };
-    write(area, "Cycles for each packet", (24, 26), 20, &INK, HPos::Left)?;
-    write(area, &subtitle(&figures[0]), (24, 52), 12, &FAINT, HPos::Left)?;
+    write(area, "TSC cycles for each packet (fewer are better)", (24, 26), 24, &INK, HPos::Left)?;
+    write(area, &subtitle(&figures[0]), (24, 52), 15, &FAINT, HPos::Left)?;
     let foot = TOP + ROW * figures.len() as i32;
     let mut cycles = 0.0;
     while cycles <= scale.cycles + step / 2.0 {
         let x = scale.x(cycles);
         area.draw(&PathElement::new([(x, TOP), (x, foot)], GRID))?;
-        write(area, &format!("{cycles}"), (x, foot + 12), 12, &FAINT, HPos::Center)?;
+        write(area, &format!("{cycles}"), (x, foot + 13), 15, &FAINT, HPos::Center)?;
         cycles += step;
     }
     for (row, of) in (0..).zip(figures) {
@@ -91,14 +91,14 @@ fn bar(area: &Area<'_>, scale: &Scale, y: i32, of: &Figures) -> Drawn {
     for x in [low, high] {
         area.draw(&PathElement::new([(x, y - 4), (x, y + 4)], ink))?;
     }
-    write(area, of.case, (LEFT - 10, y), 13, &INK, HPos::Right)?;
+    write(area, of.case, (LEFT - 10, y), 16, &INK, HPos::Right)?;
     let scaling = match of.speedup_over_one_worker {
         Some(speedup) => format!(", ×{speedup:.2}"),
         None => String::new(),
     };
     let figure =
         format!("{:.0}  ({:.1} Mpps/core{scaling})", of.cycles_per_packet, of.mpps_per_core);
-    write(area, &figure, (high + 8, y), 13, &INK, HPos::Left)
+    write(area, &figure, (high + 8, y), 16, &INK, HPos::Left)
 }
 
 fn subtitle(of: &Figures) -> String {
@@ -123,8 +123,8 @@ fn legend(area: &Area<'_>, figures: &[Figures], y: i32) -> Drawn {
     for (kind, text) in kinds {
         if figures.iter().any(|of| colour(of) == kind) {
             area.draw(&Rectangle::new([(x, y - 5), (x + 10, y + 5)], kind.filled()))?;
-            write(area, text, (x + 16, y), 12, &FAINT, HPos::Left)?;
-            x += 36 + 6 * text.len() as i32;
+            write(area, text, (x + 16, y), 15, &FAINT, HPos::Left)?;
+            x += 40 + 7 * text.len() as i32;
         }
     }
     Ok(())
