@@ -74,15 +74,16 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     let mut mirror = Mirror::open().context("open the netlink mirror")?;
     mirror.sync(&mut rib).context("read the kernel's links, addresses, neighbours and routes")?;
     let bypassed = advice::give(&served, &rib);
+    let capacities = config.tables.route_capacities();
+    let writer = Writer::new(RouteTables::new(&capacities), RouteTables::new(&capacities));
+    let mut publisher = Publisher::new(writer, cache.clone());
+    publisher.publish(&mut rib);
+    // What they are follows from the routes that were just drained.
     let mut updates = Vec::new();
     rib.drain_local(&mut updates);
     for update in updates {
         apply_local(&local, update).context("tell the classifiers the router's own addresses")?;
     }
-    let capacities = config.tables.route_capacities();
-    let writer = Writer::new(RouteTables::new(&capacities), RouteTables::new(&capacities));
-    let mut publisher = Publisher::new(writer, cache.clone());
-    publisher.publish(&mut rib);
     info!(routes = rib.prefixes(), groups = rib.groups(), "tables are filled");
 
     let tables = (publisher.writer(), cache.as_ref());

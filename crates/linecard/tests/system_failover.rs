@@ -85,6 +85,14 @@ impl Pairs {
         let names: Vec<String> =
             (0..PAIRS).flat_map(|pair| [format!("rc{pair}"), format!("rs{pair}")]).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        if mode == PortMode::Redirected {
+            for (hosts, prefix) in [(&self.clients, 'c'), (&self.servers, 's')] {
+                for pair in 0..PAIRS {
+                    let host = format!("{prefix}{pair}");
+                    hosts.set_features(&host, &[("rx-gro", true)]).expect("a feature of veth");
+                }
+            }
+        }
         Options::new(&names, mode)
     }
 

@@ -7,13 +7,27 @@ use std::path::Path;
 use std::process::Command;
 
 use common::traffic::{load, send, write_pcap};
-use common::{DEADLINE, Daemon, PortMode, for_each_port_mode, resolved_topology, text};
+use common::{DEADLINE, Daemon, PortMode, resolved_topology, text};
 use linecard_lab::{
     CapturedFrame, Direction, FrameSocket, PingOptions, RouterTopology, TcpDirection, TcpTransfer,
     ping,
 };
 
-for_each_port_mode!(tshark_finds_no_fault);
+// Not with redirected frames: hosts that take them merge TCP segments before a capture sees them.
+#[test]
+fn native() {
+    tshark_finds_no_fault(PortMode::Native);
+}
+
+#[test]
+fn generic() {
+    tshark_finds_no_fault(PortMode::Generic);
+}
+
+#[test]
+fn packet() {
+    tshark_finds_no_fault(PortMode::Packet);
+}
 
 /// What a faulty frame looks like to tshark. It also takes a TCP checksum of 0xffff for bad, which is the
 /// other zero of one's complement (RFC 1624) and what Linux sends for it (`skb_checksum_help`).

@@ -135,7 +135,7 @@ const SYSCTLS: [(&str, &str); 14] = [
 /// A router between three packet sockets.
 pub(crate) struct Bed {
     pub(crate) router: Namespace,
-    _hosts: Namespace,
+    hosts: Namespace,
     sockets: [FrameSocket; 3],
 }
 
@@ -175,7 +175,19 @@ impl Bed {
         let sockets = Side::ALL.map(|side| {
             FrameSocket::open(&hosts, side.host_interface()).expect("root opens packet sockets")
         });
-        Self { router, _hosts: hosts, sockets }
+        Self { router, hosts, sockets }
+    }
+
+    /// Lets the host on a side take frames that XDP redirects to it, in one queue with what the
+    /// router's kernel sends: veth has one for both only for senders without any segmentation offload
+    /// (`veth_skb_is_eligible_for_gro`), and sentinels must not overtake.
+    pub(crate) fn take_redirects(&self, side: Side) {
+        let set = |namespace: &Namespace, interface: &str, features: &[(&str, bool)]| {
+            namespace.set_features(interface, features).expect("a feature of veth");
+        };
+        set(&self.hosts, side.host_interface(), &[("rx-gro", true)]);
+        let segmentation = ["tx-tcp-ecn-segmentation", "tx-tcp-mangleid-segmentation"];
+        set(&self.router, side.interface(), &segmentation.map(|name| (name, false)));
     }
 
     /// Sends a frame into the router, from the host of `side`.

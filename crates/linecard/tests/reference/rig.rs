@@ -37,6 +37,9 @@ impl Rig {
              [punt]\nrate_packets_per_second = 1000000\nburst_packets = 100000\n"
         );
         let options = Options::new(&SERVED.map(Side::interface), mode).tables(&tables);
+        if mode == PortMode::Redirected {
+            SERVED.map(|side| linecard.take_redirects(side));
+        }
         let daemon = Daemon::start(&linecard.router, &options);
         let accounts = without_bytes(daemon.ports());
         let shown = (accounts.ports[0].kind.as_str(), accounts.ports[0].mode.as_str());
@@ -173,11 +176,14 @@ impl Rig {
         for port in self.daemon.ports().ports {
             let again = port.passed.iter().find(|it| it.reason == COMES_BY_AGAIN);
             // Native XDP stands before the place where punted frames come back in.
-            let punted =
-                if self.mode == PortMode::Native { 0 } else { port.totals.punted_packets.sum() };
+            let is_native = matches!(self.mode, PortMode::Native | PortMode::Redirected);
+            let punted = if is_native { 0 } else { port.totals.punted_packets.sum() };
             assert_eq!(again.map(|it| it.packets), Some(punted), "punted by {}", port.name);
         }
         self.daemon.assert_books_balance();
+        // What was learned once was redirected from then on.
+        let redirected = self.daemon.total().redirected_packets;
+        assert_eq!(redirected > 100, self.mode == PortMode::Redirected, "{redirected} redirected");
     }
 }
 
@@ -195,7 +201,8 @@ fn cores() -> (CpuSet, usize) {
     (first, cores[cores.len() - 1])
 }
 
-/// The report without its counts of bytes, which follow from the frames compared.
+/// The report without its counts of bytes, which follow from the frames compared, and without who
+/// forwarded them.
 fn without_bytes(mut report: PortsReport) -> PortsReport {
     let ports = report.ports.iter_mut();
     let totals = ports.map(|port| {
@@ -208,6 +215,7 @@ fn without_bytes(mut report: PortsReport) -> PortsReport {
         totals.received_bytes = 0;
         totals.forwarded_bytes = 0;
         totals.transmitted_bytes = 0;
+        totals.redirected_packets = 0;
     }
     report
 }

@@ -68,7 +68,12 @@ impl Sentinel {
                 Way::Passed | Way::Elsewhere => packet.icmpv4(Icmpv4::echo_request(1, 1)),
                 Way::Forwarded | Way::Punted(_) => packet.udp(Udp::new(4000, 53)),
             };
-            Self { description, from, to, frame: packet.payload(&mark).build(), mark }
+            let mut frame = packet.payload(&mark).build();
+            if matches!(way, Way::Forwarded) {
+                // Padded, which a classifier never forwards by itself: so it takes a worker's way.
+                frame.push(0);
+            }
+            Self { description, from, to, frame, mark }
         };
         (0..).zip(&SENTINELS).map(make).collect()
     }
