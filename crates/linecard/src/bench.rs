@@ -97,7 +97,7 @@ pub(crate) fn run(args: &Args, json: bool) -> anyhow::Result<ExitCode> {
         cores::complete(&mut cases, args.cases.is_empty());
     }
     let interrupt = Interrupt::new().context("take signals")?;
-    let progress = Progress::new(json);
+    let progress = Progress::new();
     let mut bench = Bench::new(args, &interrupt, &progress)?;
     if args.cases.is_empty() {
         cases.retain(|case| bench.has_cores_for(case));
@@ -168,7 +168,7 @@ fn list(json: bool) -> anyhow::Result<ExitCode> {
 struct Progress(ProgressBar);
 
 impl Progress {
-    fn new(_json: bool) -> Self {
+    fn new() -> Self {
         if !io::stderr().is_terminal() {
             return Self(ProgressBar::hidden());
         }

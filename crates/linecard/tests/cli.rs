@@ -48,6 +48,7 @@ fn every_command_has_help_with_examples() {
         &["show", "drops", "--help"],
         &["show", "health", "--help"],
         &["demo", "--help"],
+        &["bench", "--help"],
         &["completions", "--help"],
         &["man", "--help"],
     ] {

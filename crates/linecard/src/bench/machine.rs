@@ -101,11 +101,12 @@ impl Scrubber {
     }
 }
 
-/// Keeps this thread on one core; false when the kernel refuses.
-pub(super) fn pin(core: usize) -> bool {
+/// Keeps this thread on one core. The core is one that the process may use, so the kernel has no
+/// reason to refuse; if it does, the figures only spread more.
+pub(super) fn pin(core: usize) {
     let mut cores = CpuSet::new();
     cores.set(core);
-    sched_setaffinity(None, &cores).is_ok()
+    let _ = sched_setaffinity(None, &cores);
 }
 
 /// Gives this process priority over others, as far as it may have it.
