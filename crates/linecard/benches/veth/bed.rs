@@ -20,6 +20,16 @@ const FRAMES_OF_A_FLOW_THAT_RUNS: u64 = 10_000;
 const CHECK_SEQUENCE_BYTES: usize = 4;
 /// Where the frames go to: the network of RFC 2544's tests.
 const DESTINATIONS: &str = "198.18.0.0/15";
+const FEW_DESTINATIONS: &str = "198.18.0.0/22";
+
+/// How many addresses the frames go to, all equally often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Destinations {
+    /// 1,024.
+    Few,
+    /// 131,072.
+    Many,
+}
 
 /// One core for the source and the kernel's receiving side, one for who forwards.
 #[derive(Debug, Clone, Copy)]
@@ -80,13 +90,21 @@ impl Bed {
     }
 
     /// Floods the router, and returns when frames have arrived for a while.
-    pub(crate) fn load(&self, frame_bytes: usize) -> anyhow::Result<Load<'_>> {
+    pub(crate) fn load(
+        &self,
+        frame_bytes: usize,
+        destinations: Destinations,
+    ) -> anyhow::Result<Load<'_>> {
+        let destinations = match destinations {
+            Destinations::Few => FEW_DESTINATIONS,
+            Destinations::Many => DESTINATIONS,
+        };
         let link = &self.topology.client_link;
         let load = FloodLoad {
             destination_mac: link.far.mac,
             source_mac: link.near.mac,
             sources: link.near.ipv4.trunc(),
-            destinations: DESTINATIONS.parse()?,
+            destinations: destinations.parse()?,
             frame_bytes: frame_bytes - CHECK_SEQUENCE_BYTES,
             core: Some(self.cores.source),
         };

@@ -6,7 +6,7 @@ use std::path::Path;
 use linecard_io::AttachMode;
 use linecard_lab::SinkHook;
 
-use crate::bed::Bed;
+use crate::bed::{Bed, Destinations};
 use crate::daemon::{Daemon, PortMode};
 use crate::{bare, redirect, testpmd};
 
@@ -19,6 +19,7 @@ pub(crate) enum Contestant {
     RedirectThreaded,
     Bare { batch: usize, mode: AttachMode },
     Linecard { mode: PortMode, routes: u32 },
+    RouteCache { destinations: Destinations },
     Testpmd,
 }
 
@@ -29,7 +30,7 @@ pub(crate) type Running = Box<dyn Any>;
 const ROUTES: u32 = 1024;
 
 impl Contestant {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Kernel,
         Self::KernelThreaded,
         Self::Redirect,
@@ -41,6 +42,8 @@ impl Contestant {
         Self::Linecard { mode: PortMode::Native, routes: ROUTES },
         Self::Linecard { mode: PortMode::Generic, routes: 1 },
         Self::Linecard { mode: PortMode::Packet, routes: 1 },
+        Self::RouteCache { destinations: Destinations::Few },
+        Self::RouteCache { destinations: Destinations::Many },
         Self::Testpmd,
     ];
 
@@ -61,6 +64,8 @@ impl Contestant {
                     PortMode::Packet => format!("linecard-packet{routes}"),
                 }
             }
+            Self::RouteCache { destinations: Destinations::Few } => "route-cache".to_owned(),
+            Self::RouteCache { destinations: Destinations::Many } => "route-cache-many".to_owned(),
             Self::Testpmd => "testpmd".to_owned(),
         }
     }
@@ -78,6 +83,12 @@ impl Contestant {
             Self::Linecard { mode: PortMode::Native, .. } => "the same, 1,024 routes in use",
             Self::Linecard { mode: PortMode::Generic, .. } => "linecard run, AF_XDP generic",
             Self::Linecard { mode: PortMode::Packet, .. } => "linecard run, AF_PACKET",
+            Self::RouteCache { destinations: Destinations::Few } => {
+                "linecard run with its route cache, 1,024 destinations"
+            }
+            Self::RouteCache { destinations: Destinations::Many } => {
+                "the same, 131,072 destinations: more than it holds"
+            }
             Self::Testpmd => "DPDK testpmd on net_af_xdp, macswap",
         }
     }
@@ -90,10 +101,18 @@ impl Contestant {
         }
     }
 
+    /// How many destinations the source uses.
+    pub(crate) fn destinations(self) -> Destinations {
+        match self {
+            Self::RouteCache { destinations } => destinations,
+            _ => Destinations::Many,
+        }
+    }
+
     /// The sink that costs it least, by the form in which its frames leave.
     pub(crate) fn sink(self) -> SinkHook {
         match self {
-            Self::Redirect | Self::RedirectThreaded => SinkHook::Xdp,
+            Self::Redirect | Self::RedirectThreaded | Self::RouteCache { .. } => SinkHook::Xdp,
             _ => SinkHook::Tcx,
         }
     }
@@ -119,8 +138,17 @@ impl Contestant {
                 Box::new(attached)
             }
             Self::Bare { batch, mode } => Box::new(bare::Forwarder::start(bed, batch, mode)?),
-            Self::Linecard { mode, .. } => Box::new(Daemon::start(bed, mode)?),
+            Self::Linecard { mode, .. } => Box::new(start_daemon(bed, mode, "off")?),
+            Self::RouteCache { .. } => Box::new(start_daemon(bed, PortMode::Native, "auto")?),
             Self::Testpmd => Box::new(testpmd::Testpmd::start(bed)?),
         })
     }
+}
+
+fn start_daemon(bed: &Bed, mode: PortMode, route_cache: &str) -> anyhow::Result<Daemon> {
+    let tables = format!(
+        "[workers]\ncount_max = 1\ncores = [{}]\n[route_cache]\nmode = \"{route_cache}\"\n",
+        bed.cores.worker
+    );
+    Daemon::start(&bed.topology.router, &bed.interfaces(), mode, &tables)
 }

@@ -6,10 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use linecard_api::Client;
-use linecard_lab::{LabError, Process, command_that_dies_with_us, wait_for};
+use linecard_lab::{LabError, Namespace, Process, command_that_dies_with_us, wait_for};
 use tempfile::TempDir;
-
-use crate::bed::Bed;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -38,16 +36,18 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts it, and returns when it forwards.
-    pub(crate) fn start(bed: &Bed, mode: PortMode) -> anyhow::Result<Self> {
+    /// Starts it on interfaces of a namespace, with more `tables` in its configuration, and returns when
+    /// it forwards.
+    pub(crate) fn start(
+        namespace: &Namespace,
+        interfaces: &[&str],
+        mode: PortMode,
+        tables: &str,
+    ) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
         let socket = directory.path().join("linecard.sock");
-        let mut text = format!(
-            "[workers]\ncount_max = 1\ncores = [{}]\n[api]\nsocket = \"{}\"\n",
-            bed.cores.worker,
-            socket.display()
-        );
-        for interface in bed.interfaces() {
+        let mut text = format!("{tables}[api]\nsocket = \"{}\"\n", socket.display());
+        for interface in interfaces {
             text += &format!("[[port]]\nname = \"{interface}\"\n{}", mode.keys());
         }
         let config = directory.path().join("linecard.toml");
@@ -56,7 +56,7 @@ impl Daemon {
         command.args(["run", "--config"]).arg(config).env("LINECARD_LOG", "warn");
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(File::create(directory.path().join("log"))?);
-        let process = bed.topology.router.spawn(command)?;
+        let process = namespace.spawn(command)?;
         let mut daemon = Self { process, directory };
         let client = Client::new(&socket);
         let forwards =
@@ -69,6 +69,12 @@ impl Daemon {
             bail!("the daemon does not tell its ports");
         }
         Ok(daemon)
+    }
+
+    /// Its process id.
+    #[allow(dead_code, reason = "for the bench that measures its CPU time")]
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
     }
 
     fn log(&self) -> String {

@@ -131,7 +131,7 @@ fn take_turn<T>(
 ) -> anyhow::Result<T> {
     let bed = Bed::new(contestant.routes(), args.sink.map_or(contestant.sink(), Into::into))?;
     let _running = contestant.start(&bed)?;
-    let load = bed.load(usize::from(args.frame_bytes))?;
+    let load = bed.load(usize::from(args.frame_bytes), contestant.destinations())?;
     work(&load)
 }
 
