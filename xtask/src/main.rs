@@ -3,9 +3,11 @@
 //!
 //! - `cargo xtask test` checks the whole tree, from formatting to system tests.
 //! - `cargo xtask fuzz` fuzzes a parser for as long as it is asked to.
+//! - `cargo xtask compare` measures a table beside somebody else's.
 
 mod architecture;
 mod command;
+mod compare;
 mod deny;
 mod fuzz;
 mod packages;
@@ -27,7 +29,8 @@ const EXAMPLES: &str = "Examples:
   cargo xtask test --only fmt --only clippy two steps
   cargo xtask test --list                   the steps and what each does
   cargo xtask fuzz                          every fuzz target, a minute each
-  cargo xtask fuzz wire --seconds 3600      one fuzz target for an hour";
+  cargo xtask fuzz wire --seconds 3600      one fuzz target for an hour
+  cargo xtask compare fib                   longest-prefix match beside DPDK's";
 
 /// Chores of the Linecard workspace.
 #[derive(Parser)]
@@ -45,6 +48,9 @@ enum Chore {
     /// Fuzz one target, or each in turn, after replaying its regressions
     #[command(after_help = EXAMPLES)]
     Fuzz(fuzz::FuzzOptions),
+    /// Measure a table beside somebody else's, on the same files in one run
+    #[command(subcommand, after_help = EXAMPLES)]
+    Compare(compare::Compare),
 }
 
 #[derive(Args)]
@@ -65,6 +71,9 @@ fn main() -> ExitCode {
         }
         Chore::Test(options) => test(&options.only),
         Chore::Fuzz(options) => Context::new().and_then(|context| fuzz::fuzz(&context, &options)),
+        Chore::Compare(what) => {
+            Context::new().and_then(|context| compare::compare(&context, &what))
+        }
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

@@ -91,7 +91,7 @@ pub(super) const ROOTS: usize = 1 << ROOT_BITS;
 /// Nodes of the level above the roots.
 pub(super) const TOPS: usize = 1 << SHORT_BITS;
 /// Addresses that go down the tree together.
-const LANES: usize = 16;
+const LANES: usize = 32;
 /// The same where no more are left.
 const LANES_FEW: usize = 8;
 /// Set in a leaf that is the number of a node and not a value.
@@ -219,19 +219,24 @@ impl<A: Address> Kernel for Lookup<'_, A> {
             leaves: self.leaves,
             short: self.short.first_chunk().expect("its size is fixed"),
         };
-        if let Some(first) = groups.first() {
-            tree.prefetch_roots(first);
+        // Three groups are under way: one waits for its roots, one for its leaves, one is finished.
+        for group in groups.iter().take(2) {
+            tree.prefetch_roots(group);
         }
+        let mut leaf_at = groups.first().map_or([0; LANES], |first| tree.begin(first));
         for (number, (addresses, values)) in groups.iter().zip(group_values).enumerate() {
-            tree.prefetch_roots(groups.get(number + 1).map_or(rest, |next| next));
-            tree.lookup_lanes(addresses, values);
+            tree.prefetch_roots(groups.get(number + 2).map_or(&[], |group| group));
+            let next = groups.get(number + 1).map_or([0; LANES], |next| tree.begin(next));
+            tree.finish(addresses, &leaf_at, values);
+            leaf_at = next;
         }
+        tree.prefetch_roots(rest);
         for (addresses, values) in rest.chunks(LANES_FEW).zip(values_rest.chunks_mut(LANES_FEW)) {
             // Lanes without an address look up 0.
             let mut lanes = [A::default(); LANES_FEW];
             let mut lane_values = [NO_ROUTE; LANES_FEW];
             lanes[..addresses.len()].copy_from_slice(addresses);
-            tree.lookup_lanes(&lanes, &mut lane_values);
+            tree.finish(&lanes, &tree.begin(&lanes), &mut lane_values);
             values.copy_from_slice(&lane_values[..values.len()]);
         }
     }
@@ -254,26 +259,41 @@ impl Tree<'_> {
         }
     }
 
-    /// Takes `N` addresses down the tree in lockstep.
+    /// Where the leaf of each address stands that its root leads to; asks for it.
     #[inline(always)]
-    fn lookup_lanes<A: Address, const N: usize>(&self, addresses: &[A; N], values: &mut [u32; N]) {
-        // What is left of each address, the next bits in front.
-        let mut rest = *addresses;
+    fn begin<A: Address, const N: usize>(&self, addresses: &[A; N]) -> [u32; N] {
         let mut leaf_at = [0; N];
         for lane in 0..N {
             let root = &self.roots[addresses[lane].bits_at(0, ROOT_BITS)];
-            rest[lane] = addresses[lane] << ROOT_BITS;
-            leaf_at[lane] = root.leaf(rest[lane].bits_at(0, STRIDE_BITS));
+            leaf_at[lane] = root.leaf(addresses[lane].bits_at(ROOT_BITS, STRIDE_BITS));
             prefetch_index(self.leaves, leaf_at[lane] as usize);
         }
+        leaf_at
+    }
+
+    /// Takes `N` addresses from there down the tree in lockstep.
+    #[inline(always)]
+    fn finish<A: Address, const N: usize>(
+        &self,
+        addresses: &[A; N],
+        leaf_at: &[u32; N],
+        values: &mut [u32; N],
+    ) {
         let mut leaf = [0; N];
         let mut any = 0;
         for lane in 0..N {
             leaf[lane] = self.leaves[leaf_at[lane] as usize];
             any |= leaf[lane];
         }
-        while any & IS_NODE != 0 {
-            any = self.step(&mut rest, &mut leaf);
+        if any & IS_NODE != 0 {
+            // What is left of each address, the next bits in front.
+            let mut rest = *addresses;
+            for rest in &mut rest {
+                *rest = *rest << ROOT_BITS;
+            }
+            while any & IS_NODE != 0 {
+                any = self.step(&mut rest, &mut leaf);
+            }
         }
         for lane in 0..N {
             let short = self.short[addresses[lane].bits_at(0, SHORT_BITS)];
