@@ -126,6 +126,16 @@ pub(super) const CASES: &[Case] = &[
         what: "the same, 8 packets at a time from each queue",
         build: || batch(8, IPV4_1M),
     },
+    Case {
+        name: "ipv4-1m-batch-32-warm",
+        what: "32 packets at a time, in the cache",
+        build: || warm(batch(32, IPV4_1M)),
+    },
+    Case {
+        name: "ipv4-1m-batch-8-warm",
+        what: "8 packets at a time, in the cache",
+        build: || warm(batch(8, IPV4_1M)),
+    },
     Case { name: "ipv4-1m-x2", what: "the same, two workers", build: || workers(2, IPV4_1M) },
     Case {
         name: "ipv4-internet",

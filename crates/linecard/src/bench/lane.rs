@@ -4,7 +4,7 @@
 //! A round sends each frame once. Between rounds the generator writes new headers, then memory that
 //! has nothing to do with it is read until nothing of the packets is left in the caches, so that the
 //! worker finds them as far away as a card would have left them that writes to memory. With `warm`
-//! packets a round is cut into passes of one batch a port, written right before: as a card that
+//! packets a round is cut into passes of 256 packets a port, written right before: as a card that
 //! writes to the cache leaves them.
 //!
 //! The queues' own cost is measured beside each round, with the same frames in the same queues: they
@@ -29,6 +29,10 @@ use super::meter::{Instructions, Meter};
 use super::port::{Phase, Stage};
 use super::tables::{Network, PORTS, Routable};
 use super::traffic::{Ranks, Sizes, Source, Traffic};
+
+/// Packets that are written before a worker gets them, when they are to be in the cache: few enough
+/// for the second level.
+const PASS_PACKETS_WARM: usize = 256 * PORTS as usize;
 
 /// How a case is run, the same for all its workers.
 pub(super) struct Course {
@@ -229,7 +233,7 @@ impl<A: Traffic + Routable> Lane<A> {
         let packets = course.packets as usize;
         // Passes are too short to wait for each other.
         let start = start.filter(|_| !course.warm);
-        let pass = if course.warm { course.batch * usize::from(PORTS) } else { packets };
+        let pass = if course.warm { PASS_PACKETS_WARM } else { packets };
         self.stage.with(|hands| hands.begin_round(round, thorough));
         let before = self.instructions.count();
         let mut lap = Round { packets: 0, cycles: 0, empty_cycles: 0, instructions: None };
