@@ -371,3 +371,6 @@ impl<'a> Table<'a> {
         self.epoch.fetch_add(1, Ordering::SeqCst);
     }
 }
+
+#[cfg(test)]
+mod race;
