@@ -9,11 +9,13 @@
 //! Sources: Documentation/networking/af_xdp.rst, net/xdp/xsk.c, linux/if_xdp.h.
 
 pub mod dead_man;
+pub mod live_transmitter;
 pub mod port;
 pub mod queue;
 mod ring;
 mod socket;
 
 pub use dead_man::{Armed, DeadManSwitch};
+pub use live_transmitter::LiveTransmitter;
 pub use port::{AttachMode, XdpPort};
 pub use queue::{QueueOptions, SharedUmem, XdpQueue, ZeroCopy};

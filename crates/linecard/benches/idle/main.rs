@@ -106,7 +106,10 @@ fn run(args: &Args) -> anyhow::Result<()> {
         let daemon = daemon.transpose()?;
         let idle = match &daemon {
             Some(daemon) => Some([
-                share_of_a_core(daemon, seconds, || Ok(thread::sleep(seconds)))?,
+                share_of_a_core(daemon, seconds, || {
+                    thread::sleep(seconds);
+                    Ok(())
+                })?,
                 share_of_a_core(daemon, seconds, || probe.trickle(seconds))?,
             ]),
             None => None,

@@ -1,5 +1,6 @@
 //! The least that a forwarder on AF_XDP does: receive, change the MAC addresses, send. Its queues and its
-//! XDP program are Linecard's, so what Linecard is slower by is the pipeline's.
+//! XDP program are Linecard's, so what Linecard is slower by is the pipeline's. It sends by its socket, or
+//! by live frames (`linecard_io::xdp::live_transmitter`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +8,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use anyhow::Context;
-use linecard_io::xdp::{QueueOptions, SharedUmem, XdpQueue, ZeroCopy};
+use linecard_io::xdp::{LiveTransmitter, QueueOptions, SharedUmem, XdpQueue, ZeroCopy};
 use linecard_io::{
     AttachMode, DeadManSwitch, Interface, LocalAddresses, MemoryConfig, PacketMemory, PortQueue,
     XdpPort,
@@ -15,11 +16,18 @@ use linecard_io::{
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
-use crate::bed::Bed;
+use crate::bed::{ANCHOR, Bed};
 
 const RING_ENTRIES: u32 = 2048;
 const FRAMES: u32 = 16_384;
 const CHUNK_BYTES: u32 = 2048;
+
+/// How it sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Transmit {
+    Socket,
+    LiveFrames,
+}
 
 /// A thread that forwards between two ports; dropping it stops it.
 pub(crate) struct Forwarder {
@@ -28,7 +36,12 @@ pub(crate) struct Forwarder {
 }
 
 impl Forwarder {
-    pub(crate) fn start(bed: &Bed, batch: usize, mode: AttachMode) -> anyhow::Result<Self> {
+    pub(crate) fn start(
+        bed: &Bed,
+        batch: usize,
+        mode: AttachMode,
+        transmit: Transmit,
+    ) -> anyhow::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let (ready, is_ready) = mpsc::channel();
         let interfaces = bed.interfaces();
@@ -36,7 +49,7 @@ impl Forwarder {
         let addresses = [path.far.mac, path.near.mac].concat();
         let (core, stopped) = (bed.cores.worker, Arc::clone(&stop));
         let body = move || {
-            let ports = open(interfaces, core, mode);
+            let ports = open(interfaces, core, mode, transmit);
             let (mut ports, opened) = match ports {
                 Ok(ports) => (Some(ports), Ok(())),
                 Err(error) => (None, Err(error)),
@@ -66,12 +79,18 @@ impl Drop for Forwarder {
 struct Ports {
     memory: PacketMemory,
     queues: [XdpQueue; 2],
+    live: Option<LiveTransmitter>,
     _ports: [XdpPort; 2],
     _armed: linecard_io::xdp::Armed,
 }
 
 /// Opens both ports in the calling thread's namespace; the first receives, the second sends.
-fn open(interfaces: [&str; 2], core: usize, mode: AttachMode) -> anyhow::Result<Ports> {
+fn open(
+    interfaces: [&str; 2],
+    core: usize,
+    mode: AttachMode,
+    transmit: Transmit,
+) -> anyhow::Result<Ports> {
     let mut cores = CpuSet::new();
     cores.set(core)?;
     sched_setaffinity(Pid::from_raw(0), &cores)?;
@@ -96,8 +115,15 @@ fn open(interfaces: [&str; 2], core: usize, mode: AttachMode) -> anyhow::Result<
         anyhow::Ok((port, queue))
     };
     let (first, second) = (open(interfaces[0])?, open(interfaces[1])?);
+    let index = |name| Interface::by_name(name).map(|it| it.index);
+    let live = match transmit {
+        Transmit::Socket => None,
+        Transmit::LiveFrames => {
+            Some(LiveTransmitter::new(&[index(interfaces[1])?], index(ANCHOR)?)?)
+        }
+    };
     let _armed = switch.arm(0)?;
-    Ok(Ports { memory, queues: [first.1, second.1], _ports: [first.0, second.0], _armed })
+    Ok(Ports { memory, queues: [first.1, second.1], live, _ports: [first.0, second.0], _armed })
 }
 
 impl Ports {
@@ -111,7 +137,14 @@ impl Ports {
                 let packet = self.memory.packet_mut(frame);
                 packet[..addresses.len()].copy_from_slice(addresses);
             }
-            if !frames.is_empty() {
+            if let Some(live) = &mut self.live {
+                let pushed = frames.iter().filter(|it| live.push(&self.memory, it, 0)).count();
+                debug_assert_eq!(pushed, frames.len(), "a batch fits");
+                if let Err(error) = live.flush() {
+                    eprintln!("the bare forwarder cannot send: {error}");
+                    return;
+                }
+            } else if !frames.is_empty() {
                 to.transmit(&mut self.memory, &mut frames);
             }
             to.flush(&mut self.memory);

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use ipnet::Ipv4Net;
 use linecard_lab::{
-    CountSink, Flood, FloodLoad, Route, RouterOptions, RouterTopology, SinkHook, wait_for,
+    CountSink, Flood, FloodLoad, Route, RouterOptions, RouterTopology, SinkHook, VethOptions,
+    create_veth, wait_for,
 };
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
@@ -21,6 +22,9 @@ const CHECK_SEQUENCE_BYTES: usize = 4;
 /// Where the frames go to: the network of RFC 2544's tests.
 const DESTINATIONS: &str = "198.18.0.0/15";
 const FEW_DESTINATIONS: &str = "198.18.0.0/22";
+
+/// An interface of the router that carries nothing, to anchor a program at.
+pub(crate) const ANCHOR: &str = "anchor";
 
 /// How many addresses the frames go to, all equally often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +79,11 @@ impl Bed {
         // Lets the router take what XDP redirects to it, whoever forwards; NICs have it on, too.
         topology.router.set_features(topology.client_link.far.interface, &[("rx-gro", true)])?;
         let sink = CountSink::attach(&topology.server, topology.path_a.far.interface, hook)?;
+        create_veth(
+            (&topology.router, ANCHOR),
+            (&topology.router, "chain"),
+            &VethOptions::default(),
+        )?;
         let gateway = topology.path_a.far.ipv4.addr().into();
         let destinations: Ipv4Net = DESTINATIONS.parse()?;
         let length = destinations.prefix_len() + routes.ilog2() as u8;

@@ -6,6 +6,7 @@ use std::path::Path;
 use linecard_io::AttachMode;
 use linecard_lab::SinkHook;
 
+use crate::bare::Transmit;
 use crate::bed::{Bed, Destinations};
 use crate::daemon::{Daemon, PortMode};
 use crate::{bare, redirect, testpmd};
@@ -17,7 +18,7 @@ pub(crate) enum Contestant {
     KernelThreaded,
     Redirect,
     RedirectThreaded,
-    Bare { batch: usize, mode: AttachMode },
+    Bare { batch: usize, mode: AttachMode, transmit: Transmit },
     Linecard { mode: PortMode, routes: u32 },
     RouteCache { destinations: Destinations },
     Testpmd,
@@ -30,14 +31,15 @@ pub(crate) type Running = Box<dyn Any>;
 const ROUTES: u32 = 1024;
 
 impl Contestant {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Kernel,
         Self::KernelThreaded,
         Self::Redirect,
         Self::RedirectThreaded,
-        Self::Bare { batch: 64, mode: AttachMode::Native },
-        Self::Bare { batch: 256, mode: AttachMode::Native },
-        Self::Bare { batch: 256, mode: AttachMode::Generic },
+        Self::Bare { batch: 64, mode: AttachMode::Native, transmit: Transmit::Socket },
+        Self::Bare { batch: 256, mode: AttachMode::Native, transmit: Transmit::Socket },
+        Self::Bare { batch: 256, mode: AttachMode::Generic, transmit: Transmit::Socket },
+        Self::Bare { batch: 256, mode: AttachMode::Native, transmit: Transmit::LiveFrames },
         Self::Linecard { mode: PortMode::Native, routes: 1 },
         Self::Linecard { mode: PortMode::Native, routes: ROUTES },
         Self::Linecard { mode: PortMode::Generic, routes: 1 },
@@ -54,8 +56,11 @@ impl Contestant {
             Self::KernelThreaded => "kernel-threaded".to_owned(),
             Self::Redirect => "redirect".to_owned(),
             Self::RedirectThreaded => "redirect-threaded".to_owned(),
-            Self::Bare { batch, mode: AttachMode::Native } => format!("bare-{batch}"),
-            Self::Bare { batch, mode: AttachMode::Generic } => format!("bare-{batch}-generic"),
+            Self::Bare { batch, transmit: Transmit::LiveFrames, .. } => {
+                format!("bare-{batch}-live")
+            }
+            Self::Bare { batch, mode: AttachMode::Native, .. } => format!("bare-{batch}"),
+            Self::Bare { batch, mode: AttachMode::Generic, .. } => format!("bare-{batch}-generic"),
             Self::Linecard { mode, routes } => {
                 let routes = if routes == ROUTES { "-1k" } else { "" };
                 match mode {
@@ -77,6 +82,9 @@ impl Contestant {
             Self::KernelThreaded => "the kernel's forwarding, threaded NAPI on the other core",
             Self::Redirect => "an XDP program that redirects without a table, on the source's core",
             Self::RedirectThreaded => "the same, threaded NAPI on the other core",
+            Self::Bare { transmit: Transmit::LiveFrames, .. } => {
+                "AF_XDP receives, live frames are redirected to send"
+            }
             Self::Bare { mode: AttachMode::Native, .. } => "AF_XDP queues without a pipeline",
             Self::Bare { mode: AttachMode::Generic, .. } => "the same in generic mode",
             Self::Linecard { mode: PortMode::Native, routes: 1 } => "linecard run, AF_XDP native",
@@ -112,7 +120,10 @@ impl Contestant {
     /// The sink that costs it least, by the form in which its frames leave.
     pub(crate) fn sink(self) -> SinkHook {
         match self {
-            Self::Redirect | Self::RedirectThreaded | Self::RouteCache { .. } => SinkHook::Xdp,
+            Self::Redirect
+            | Self::RedirectThreaded
+            | Self::RouteCache { .. }
+            | Self::Bare { transmit: Transmit::LiveFrames, .. } => SinkHook::Xdp,
             _ => SinkHook::Tcx,
         }
     }
@@ -137,7 +148,9 @@ impl Contestant {
                 bed.thread_napi(bed.interfaces()[0])?;
                 Box::new(attached)
             }
-            Self::Bare { batch, mode } => Box::new(bare::Forwarder::start(bed, batch, mode)?),
+            Self::Bare { batch, mode, transmit } => {
+                Box::new(bare::Forwarder::start(bed, batch, mode, transmit)?)
+            }
             Self::Linecard { mode, .. } => Box::new(start_daemon(bed, mode, "off")?),
             Self::RouteCache { .. } => Box::new(start_daemon(bed, PortMode::Native, "auto")?),
             Self::Testpmd => Box::new(testpmd::Testpmd::start(bed)?),
