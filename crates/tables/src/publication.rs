@@ -134,9 +134,9 @@ impl<T: Absorb<Op>, Op> Writer<T, Op> {
 
     /// Publishes all pending operations at once, or none. Never waits.
     ///
-    /// A worker that takes the other copy finds its caches cold. With a full table and destinations
-    /// all over it that is 10 MB to fetch again, so under a steady stream of changes publish in
-    /// intervals of some 10 ms and more, and at once only after a pause.
+    /// A worker that takes the other copy finds its caches cold: with a full table and destinations all
+    /// over it, that is 10 MB to fetch again. So under a steady stream of changes publish in intervals of
+    /// some 10 ms or more, and at once only after a pause.
     ///
     /// Cost: each operation of this and of the previous publication is applied once, and one
     /// pointer is swapped.
