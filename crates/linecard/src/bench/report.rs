@@ -39,6 +39,7 @@ fn row(of: &Figures) -> Vec<String> {
 fn notes(figures: &[Figures]) -> String {
     let Some(first) = figures.first() else { return String::new() };
     let machine = &first.machine;
+    let overhead = figures.iter().map(|of| of.cycles_per_packet_overhead).fold(0.0, f64::max);
     let mut notes = vec![
         format!(
             "{}, {} cores, {}, Linecard {}, seed {}",
@@ -46,10 +47,10 @@ fn notes(figures: &[Figures]) -> String {
         ),
         format!(
             "Cycles are {:.3} GHz TSC cycles: median of {} rounds, queues left out ({:.1} cycles a \
-             packet). L1 counts preamble and gap (20 bytes a packet), L2 does not.",
+             packet at the most). L1 counts preamble and gap (20 bytes a packet), L2 does not.",
             machine.tsc_hz as f64 / 1e9,
             first.rounds,
-            first.cycles_per_packet_overhead,
+            overhead,
         ),
         "Frames have 64 bytes (IPv6: 66), IMIX 7:4:1 of 64, 594 and 1,518; headers are new in each \
          round. Every packet was checked."
