@@ -38,7 +38,7 @@ impl Rig {
         );
         let options = Options::new(&SERVED.map(Side::interface), mode).tables(&tables);
         if mode == PortMode::Redirected {
-            SERVED.map(|side| linecard.take_redirects(side));
+            SERVED.iter().for_each(|side| linecard.take_redirects(*side));
         }
         let daemon = Daemon::start(&linecard.router, &options);
         let accounts = without_bytes(daemon.ports());
