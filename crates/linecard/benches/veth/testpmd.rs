@@ -13,7 +13,7 @@ pub(crate) const PROGRAM: &str = "/usr/bin/dpdk-testpmd";
 /// What it says when all is set up, after which it begins.
 const BEGINS: &str = "forwards packets on";
 
-/// Busy polling, the driver's default, brings nothing on veth and costs a little.
+/// Busy polling, the driver's default, brings nothing on veth.
 const OPTIONS: &str = "busy_budget=0";
 
 /// A testpmd that forwards; dropping it kills it.
