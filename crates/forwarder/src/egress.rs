@@ -84,14 +84,13 @@ impl Egress<'_> {
         let verdicts = std::mem::take(&mut batch.verdicts);
         let packets = batch.frames.drain(..).zip(&batch.metadata).zip(&verdicts);
         for ((frame, metadata), &verdict) in packets {
-            match verdict {
-                Verdict::Forward { port, .. } => self.gather(frame, port, in_port),
-                Verdict::Punt(reason) => self.punt(frame, metadata, reason, place),
-                Verdict::Drop(reason) => self.discard(frame, reason, in_port),
-                Verdict::Undecided => {
-                    debug_assert!(false, "the route stage decides on all packets");
-                    self.discard(frame, DropReason::PortDown, in_port);
-                }
+            if let Verdict::Forward { port, .. } = verdict
+                && let Some(&Some(place)) = self.places.get(port.index())
+                && let Some(port) = self.ports.get_mut(place)
+            {
+                port.leaving.push(frame);
+            } else {
+                self.end_here(frame, metadata, verdict, place);
             }
         }
         batch.verdicts = verdicts;
@@ -102,10 +101,17 @@ impl Egress<'_> {
         }
     }
 
-    fn gather(&mut self, frame: Frame, port: PortId, in_port: PortId) {
-        match self.places.get(port.index()).copied().flatten() {
-            Some(place) => self.ports[place].leaving.push(frame),
-            None => self.discard(frame, DropReason::PortDown, in_port),
+    /// A packet that no port of the worker sends.
+    fn end_here(&mut self, frame: Frame, metadata: &Metadata, verdict: Verdict, place: usize) {
+        let in_port = self.ports[place].id;
+        match verdict {
+            Verdict::Punt(reason) => self.punt(frame, metadata, reason, place),
+            Verdict::Drop(reason) => self.discard(frame, reason, in_port),
+            Verdict::Forward { .. } => self.discard(frame, DropReason::PortDown, in_port),
+            Verdict::Undecided => {
+                debug_assert!(false, "the route stage decides on all packets");
+                self.discard(frame, DropReason::PortDown, in_port);
+            }
         }
     }
 

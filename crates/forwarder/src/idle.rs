@@ -1,8 +1,8 @@
 //! The loop around the rounds: busy while there is work, asleep while there is none.
 //!
 //! After some rounds without a packet the worker waits in poll(2) for a port to become readable or
-//! for its wake descriptor. It wakes by itself after a short time all the same: a worker that sleeps
-//! holds its copy of the tables, and the control side waits for that copy to change it.
+//! for its wake descriptor. Asleep it holds no copy of the tables, so that the control side need not
+//! wait for it. It wakes by itself after a while all the same, to publish what the kernel counted.
 //!
 //! poll and not epoll: an AF_XDP socket in need-wakeup mode tells its driver to go on receiving when it
 //! is polled (`xsk_poll`), and epoll asks a socket only when it has been ready before.
@@ -35,7 +35,7 @@ const DRAIN_NANOSECONDS_MAX: u64 = 20_000_000;
 pub struct IdlePolicy {
     /// Rounds without a packet before it sleeps. More means less latency and more of the core.
     pub busy_rounds: u32,
-    /// Longest sleep; the tables' changes wait for it at the worst.
+    /// Longest sleep; the kernel's counters are read that much later at the worst.
     pub sleep_nanoseconds_max: u64,
     /// Longest sleep while a transmit queue holds frames, or while a port has no descriptor to
     /// wait for and may have packets at any time.
@@ -133,6 +133,8 @@ impl Worker {
         while outcome.is_ok() && !stop.load(Ordering::Acquire) && !self.finished() {
             let received = self.run_once(now());
             if self.idle.is_time(received) {
+                // Asleep it would keep the control side from changing the copy that it holds.
+                self.tables.release();
                 outcome = sleep(&self.ports, wake.as_fd(), self.sleep_nanoseconds());
             }
         }

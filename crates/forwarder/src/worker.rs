@@ -51,7 +51,7 @@ pub struct Worker {
     /// Place in `ports` of each port number.
     places: Vec<Option<usize>>,
     pub(crate) memory: PacketMemory,
-    tables: Reader<RouteTables>,
+    pub(crate) tables: Reader<RouteTables>,
     pipeline: Pipeline,
     pub(crate) counters: WorkerCounters,
     punt: Box<dyn PuntSink>,

@@ -121,14 +121,14 @@ impl Metadata {
 #[derive(Debug, Clone, Copy)]
 pub struct Station {
     interface: InterfaceId,
-    /// The six octets as the low bits of a number in memory order, or [`Self::NOBODY`].
+    /// The six octets as the high bits of a number, the first one lowest, or [`Self::NOBODY`].
     mac_address: u64,
     forwards_ipv4: bool,
     forwards_ipv6: bool,
 }
 
 impl Station {
-    /// No MAC address: those have 48 bits.
+    /// No MAC address: those have zeroes below.
     const NOBODY: u64 = u64::MAX;
 
     /// The station of an interface, and which protocols it forwards.
@@ -140,7 +140,7 @@ impl Station {
         forwards_ipv6: bool,
     ) -> Self {
         let [a, b, c, d, e, f] = mac_address.octets();
-        let mac_address = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
+        let mac_address = u64::from_le_bytes([0, 0, a, b, c, d, e, f]);
         Self { interface, mac_address, forwards_ipv4, forwards_ipv6 }
     }
 
@@ -161,10 +161,10 @@ impl Station {
         self.interface
     }
 
-    /// True when the first 8 bytes of a frame are addressed to it.
+    /// True when the frame that begins with these 8 bytes, the first one lowest, is addressed to it.
     #[inline]
-    pub(crate) fn is_addressed(&self, front: [u8; 8]) -> bool {
-        u64::from_le_bytes(front) & 0xffff_ffff_ffff == self.mac_address
+    pub(crate) fn is_addressed(&self, front: u64) -> bool {
+        front << 16 == self.mac_address
     }
 
     /// IPv4 packets that arrive are forwarded.

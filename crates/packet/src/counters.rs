@@ -33,6 +33,7 @@ const RING_FULL: usize = 7;
 const RX_INVALID: usize = 8;
 const TX_INVALID: usize = 9;
 const ABANDONED: usize = 10;
+/// The cells from here on count what happens to few packets.
 const DROPPED: usize = 11;
 const PUNTED: usize = DROPPED + DropReason::COUNT;
 const CELLS: usize = PUNTED + PuntReason::COUNT;
@@ -66,6 +67,8 @@ pub struct WorkerCounters {
 pub struct PortCounters {
     cells: [u64; CELLS],
     changed: bool,
+    /// A reason's cell has changed too.
+    reasons_changed: bool,
 }
 
 impl PortCounters {
@@ -94,12 +97,14 @@ impl PortCounters {
     #[inline]
     pub fn dropped(&mut self, reason: DropReason, packets: u64) {
         self.add(DROPPED + reason.index(), packets);
+        self.reasons_changed = true;
     }
 
     /// Packets that came in here were handed to the kernel.
     #[inline]
     pub fn punted(&mut self, reason: PuntReason, packets: u64) {
         self.add(PUNTED + reason.index(), packets);
+        self.reasons_changed = true;
     }
 
     /// Packets in this port's transmit queues were given up when the worker stopped. From now on
@@ -141,7 +146,8 @@ impl WorkerCounters {
         let cells = || PortCells(std::array::from_fn(|_| AtomicU64::new(0)));
         let block =
             Block { generation: AtomicU64::new(0), ports: (0..ports).map(|_| cells()).collect() };
-        let counters = || PortCounters { cells: [0; CELLS], changed: false };
+        let counters =
+            || PortCounters { cells: [0; CELLS], changed: false, reasons_changed: false };
         Self { block: Arc::new(block), ports: (0..ports).map(|_| counters()).collect() }
     }
 
@@ -161,7 +167,7 @@ impl WorkerCounters {
     }
 
     /// Lets readers see all that was counted. Once a batch; costs a branch a port that did not
-    /// change, and a few cache lines for one that did.
+    /// change, and two cache lines for one that did, more if packets were dropped or punted.
     pub fn commit(&mut self) {
         if !self.ports.iter().any(|port| port.changed) {
             return;
@@ -172,10 +178,11 @@ impl WorkerCounters {
         fence(Ordering::Release);
         for (shared, port) in self.block.ports.iter().zip(&mut self.ports) {
             if port.changed {
-                for (cell, value) in shared.0.iter().zip(port.cells) {
-                    cell.store(value, Ordering::Relaxed);
+                let cells = if port.reasons_changed { CELLS } else { DROPPED };
+                for (cell, value) in shared.0.iter().zip(&port.cells[..cells]) {
+                    cell.store(*value, Ordering::Relaxed);
                 }
-                port.changed = false;
+                (port.changed, port.reasons_changed) = (false, false);
             }
         }
         self.block.generation.store(generation + 2, Ordering::Release);

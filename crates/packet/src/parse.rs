@@ -27,7 +27,7 @@ use linecard_wire::vlan::{Tag, Tags};
 use linecard_wire::{ipv4, ipv6, ipv6_extension};
 
 use crate::{Batch, DropReason, Layer3, Metadata, PortId, PuntReason, Station, Verdict};
-use plain::Plain;
+use plain::{Common, Plain};
 
 /// How many packets ahead of the one that is parsed the first cache line is asked for. Memory takes as
 /// long as some 20 packets; what is fetched too early only moves to the second-level cache.
@@ -50,23 +50,23 @@ pub fn parse(batch: &mut Batch, in_port: PortId, memory: &PacketMemory, station:
     let mut ipv4 = batch.destinations_ipv4.begin();
     let mut ipv6 = batch.destinations_ipv6.begin();
     let mut unadmitted = 0;
-    for frame in frames.iter().take(PREFETCH_PACKETS) {
+    let mut ahead = frames.iter();
+    for frame in ahead.by_ref().take(PREFETCH_PACKETS) {
         memory.prefetch(frame);
     }
+    let common = Common::new(in_port, station);
     let packets = frames.iter().zip(&mut batch.metadata).zip(&mut batch.verdicts).enumerate();
     for (place, ((frame, metadata), verdict)) in packets {
-        if let Some(ahead) = frames.get(place + PREFETCH_PACKETS) {
+        if let Some(ahead) = ahead.next() {
             memory.prefetch(ahead);
         }
         let packet = memory.packet(frame);
-        match plain::parse(packet, in_port, station) {
-            Plain::Ipv4(found, destination) => {
-                *metadata = found;
+        match common.parse(packet, metadata) {
+            Plain::Ipv4(destination) => {
                 *verdict = Verdict::Undecided;
                 ipv4.push(place, destination);
             }
-            Plain::Ipv6(found, destination) => {
-                *metadata = found;
+            Plain::Ipv6(destination) => {
                 *verdict = Verdict::Undecided;
                 ipv6.push(place, destination);
             }

@@ -18,93 +18,98 @@ const HEADERS_IPV4: usize = 14 + 20 + 4;
 /// Ethernet and IPv6 header, and the ports.
 const HEADERS_IPV6: usize = 14 + 40 + 4;
 
-/// What a packet is, with its metadata and destination.
+/// What a packet is, and its destination.
 pub(super) enum Plain {
-    Ipv4(Metadata, u32),
-    Ipv6(Metadata, u128),
+    Ipv4(u32),
+    Ipv6(u128),
     No,
 }
 
-/// Looks whether a packet is a plain one for `station`.
-#[inline]
-pub(super) fn parse(packet: &[u8], in_port: PortId, station: &Station) -> Plain {
-    let Some(head) = packet.first_chunk::<HEADERS_IPV4>() else { return Plain::No };
-    if u16_at(head, 12) == 0x0800 {
-        ipv4(head, packet.len(), in_port, station)
-    } else {
-        match packet.first_chunk() {
-            Some(head) => ipv6(head, packet.len(), in_port, station),
-            None => Plain::No,
+/// What plain packets of a batch have in common.
+pub(super) struct Common {
+    station: Station,
+    ipv4: Metadata,
+    ipv6: Metadata,
+}
+
+impl Common {
+    /// Of packets that came in by `in_port` for `station`.
+    pub(super) fn new(in_port: PortId, station: &Station) -> Self {
+        let ipv4 = Metadata {
+            in_interface: station.interface(),
+            layer3: Layer3::Ipv4,
+            layer3_offset: 14,
+            layer4_offset: 34,
+            ..Metadata::of_port(in_port)
+        };
+        let ipv6 = Metadata { layer3: Layer3::Ipv6, layer4_offset: 54, ..ipv4 };
+        Self { station: *station, ipv4, ipv6 }
+    }
+
+    /// Looks whether a packet is a plain one for the station, and fills its metadata if it is.
+    #[inline]
+    pub(super) fn parse(&self, packet: &[u8], metadata: &mut Metadata) -> Plain {
+        let Some(head) = packet.first_chunk::<HEADERS_IPV4>() else { return Plain::No };
+        // Ethernet type, version, header length.
+        if word(head, 8) << 8 >> 40 == 0x45_00_08 {
+            self.ipv4(head, packet.len(), metadata)
+        } else {
+            match packet.first_chunk() {
+                Some(head) => self.ipv6(head, packet.len(), metadata),
+                None => Plain::No,
+            }
         }
     }
-}
 
-#[inline]
-fn ipv4(head: &[u8; HEADERS_IPV4], length: usize, in_port: PortId, station: &Station) -> Plain {
-    let total_length = u16_at(head, 16);
-    // Station; version and header length; total length (RFC 1812 5.2.2); TTL; classes of addresses.
-    let is_plain = station.is_addressed(front(head))
-        & station.forwards_ipv4()
-        & (head[14] == 0x45)
-        & (total_length >= 24)
-        & (usize::from(total_length) + 14 <= length)
-        & (head[22] > 1)
-        & is_unicast_ipv4(head[26])
-        & is_unicast_ipv4(head[30])
-        & is_checksum_right(head);
-    if !is_plain {
-        return Plain::No;
-    }
-    let protocol = Protocol(head[23]);
-    let metadata = Metadata {
-        in_interface: station.interface(),
-        layer3: Layer3::Ipv4,
-        protocol: protocol.0,
-        layer3_offset: 14,
+    #[inline]
+    fn ipv4(&self, head: &[u8; HEADERS_IPV4], length: usize, metadata: &mut Metadata) -> Plain {
+        let [front, middle, behind] = [8, 16, 24].map(|at| word(head, at));
+        let total_length = (middle as u16).swap_bytes();
+        // Total length (RFC 1812 5.2.2), TTL, classes of addresses by their first octets.
+        let is_plain = self.station.is_addressed(word(head, 0))
+            & self.station.forwards_ipv4()
+            & (total_length >= 24)
+            & (usize::from(total_length) + 14 <= length)
+            & (middle & 0xfe << 48 != 0)
+            & is_unicast_ipv4(octet(behind, 2))
+            & is_unicast_ipv4(octet(behind, 6))
+            & is_checksum_right([front >> 48, middle, behind, half_word(head, 32)]);
+        if !is_plain {
+            return Plain::No;
+        }
+        *metadata = self.ipv4;
+        metadata.layer3_length = total_length;
+        metadata.protocol = octet(middle, 7);
         // More fragments and fragment offset are both zero.
-        has_ports: has_ports(protocol) & (u16_at(head, 20) & 0x3fff == 0),
-        layer4_offset: 34,
-        layer3_length: total_length,
-        ..Metadata::of_port(in_port)
-    };
-    Plain::Ipv4(metadata, u32::from_be_bytes([head[30], head[31], head[32], head[33]]))
-}
-
-#[inline]
-fn ipv6(head: &[u8; HEADERS_IPV6], length: usize, in_port: PortId, station: &Station) -> Plain {
-    let payload_length = u16_at(head, 18);
-    let protocol = Protocol(head[20]);
-    let is_plain = station.is_addressed(front(head))
-        & station.forwards_ipv6()
-        & (u16_at(head, 12) == 0x86dd)
-        & (head[14] >> 4 == 6)
-        & (4..=u16::MAX - 40).contains(&payload_length)
-        & (usize::from(payload_length) + 54 <= length)
-        & (has_ports(protocol) | (protocol == Protocol::ICMPV6))
-        & (head[21] > 1)
-        & is_unicast_ipv6(head[22])
-        & is_unicast_ipv6(head[38]);
-    if !is_plain {
-        return Plain::No;
+        metadata.has_ports = has_ports(metadata.protocol) & (middle & 0xff3f << 32 == 0);
+        Plain::Ipv4(u32::from_be_bytes([head[30], head[31], head[32], head[33]]))
     }
-    let metadata = Metadata {
-        in_interface: station.interface(),
-        layer3: Layer3::Ipv6,
-        protocol: protocol.0,
-        layer3_offset: 14,
-        has_ports: has_ports(protocol),
-        layer4_offset: 54,
-        layer3_length: payload_length + 40,
-        ..Metadata::of_port(in_port)
-    };
-    let (octets, _) = head[38..].split_first_chunk().expect("58 bytes hold the header");
-    Plain::Ipv6(metadata, u128::from_be_bytes(*octets))
-}
 
-#[inline]
-fn front(head: &[u8]) -> [u8; 8] {
-    let [a, b, c, d, e, f, g, h, ..] = *head else { return [0; 8] };
-    [a, b, c, d, e, f, g, h]
+    #[inline]
+    fn ipv6(&self, head: &[u8; HEADERS_IPV6], length: usize, metadata: &mut Metadata) -> Plain {
+        let [front, middle] = [8, 16].map(|at| word(head, at));
+        let payload_length = ((middle >> 16) as u16).swap_bytes();
+        let protocol = octet(middle, 4);
+        // Ethernet type and version; lengths; a header that no other follows; hop limit; addresses.
+        let is_plain = self.station.is_addressed(word(head, 0))
+            & self.station.forwards_ipv6()
+            & (front >> 32 & 0xf0_ff_ff == 0x60_dd_86)
+            & (4..=u16::MAX - 40).contains(&payload_length)
+            & (usize::from(payload_length) + 54 <= length)
+            & (has_ports(protocol) | (protocol == Protocol::ICMPV6.0))
+            & (octet(middle, 5) > 1)
+            & is_unicast_ipv6(octet(middle, 6))
+            & is_unicast_ipv6(head[38]);
+        if !is_plain {
+            return Plain::No;
+        }
+        *metadata = self.ipv6;
+        metadata.layer3_length = payload_length + 40;
+        metadata.protocol = protocol;
+        metadata.has_ports = has_ports(protocol);
+        let (octets, _) = head[38..].split_first_chunk().expect("58 bytes hold the header");
+        Plain::Ipv6(u128::from_be_bytes(*octets))
+    }
 }
 
 /// By the first octet of an IPv4 address: neither 0/8, 127/8, multicast nor class E.
@@ -142,31 +147,38 @@ fn is_unicast_ipv6(first: u8) -> bool {
 }
 
 #[inline]
-fn has_ports(protocol: Protocol) -> bool {
-    HAS_PORTS[usize::from(protocol.0)]
+fn has_ports(protocol: u8) -> bool {
+    HAS_PORTS[usize::from(protocol)]
 }
 
-/// RFC 1071 on a header of 20 bytes. The one's complement sum of 16-bit words is right when it is a
-/// multiple of 0xffff, and so is then the sum of words of any multiple of that length, in any byte
-/// order: of which 2^64 − 1, where the carry is added, is a multiple too. It is not 0, because the
-/// header is not.
+/// RFC 1071. The one's complement sum of 16-bit words is right when it is a multiple of 0xffff, and so
+/// is then the sum of words of any multiple of that length, in any byte order: of which 2^64 − 1, where
+/// the carry is added, is a multiple too. It is not 0, because the header is not. The first and the
+/// last word have 16 bits.
 #[inline]
-fn is_checksum_right(head: &[u8; HEADERS_IPV4]) -> bool {
-    let [first, second] = [14, 22].map(|at| u64::from_ne_bytes(array_at(head, at)));
-    let third = u64::from(u32::from_ne_bytes(array_at(head, 30)));
-    let (sum, carry) = first.overflowing_add(second);
-    let (sum, carry) = sum.overflowing_add(third + u64::from(carry));
+fn is_checksum_right([first, second, third, last]: [u64; 4]) -> bool {
+    let (sum, carry) = second.overflowing_add(third);
+    let (sum, carry) = sum.overflowing_add(first + last + u64::from(carry));
     sum.wrapping_add(u64::from(carry)).is_multiple_of(0xffff)
 }
 
+/// The 8 bytes at `at`, the first one lowest.
 #[inline]
-fn array_at<const N: usize>(head: &[u8; HEADERS_IPV4], at: usize) -> [u8; N] {
-    std::array::from_fn(|i| head[at + i])
+fn word(head: &[u8], at: usize) -> u64 {
+    let bytes = head.get(at..).and_then(<[u8]>::first_chunk);
+    u64::from_le_bytes(bytes.copied().unwrap_or_default())
 }
 
+/// The 2 bytes at `at`, the first one lowest.
 #[inline]
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+fn half_word(head: &[u8], at: usize) -> u64 {
+    u64::from(u16::from_le_bytes([head[at], head[at + 1]]))
+}
+
+/// Byte `number` of a word, the first one being 0.
+#[inline]
+fn octet(word: u64, number: u32) -> u8 {
+    (word >> (8 * number)) as u8
 }
 
 #[cfg(test)]
@@ -207,17 +219,13 @@ mod tests {
 
     fn check(packet: &[u8]) -> bool {
         let station = Station::new(INTERFACE, STATION, true, true);
-        let found = match parse(packet, PORT, &station) {
-            Plain::Ipv4(found, destination) => {
-                assert_eq!(packet[30..34], destination.to_be_bytes());
-                found
-            }
-            Plain::Ipv6(found, destination) => {
-                assert_eq!(packet[38..54], destination.to_be_bytes());
-                found
-            }
+        // Whatever was there before is overwritten.
+        let mut found = Metadata { layer4_offset: 77, ..Metadata::of_port(PortId(77)) };
+        match Common::new(PORT, &station).parse(packet, &mut found) {
+            Plain::Ipv4(destination) => assert_eq!(packet[30..34], destination.to_be_bytes()),
+            Plain::Ipv6(destination) => assert_eq!(packet[38..54], destination.to_be_bytes()),
             Plain::No => return false,
-        };
+        }
         assert_eq!(packet[..6], STATION.octets());
         assert_eq!((Verdict::Undecided, found), general(packet), "{packet:02x?}");
         true
@@ -232,8 +240,11 @@ mod tests {
     fn no_protocol_but_that_of_the_port_is_plain() {
         for (index, packet) in seeds().iter().enumerate() {
             let off = Station::new(INTERFACE, STATION, index >= 3, index < 3);
-            assert!(matches!(parse(packet, PORT, &off), Plain::No), "it does not forward");
-            assert!(matches!(parse(packet, PORT, &Station::none()), Plain::No), "nobody's");
+            for station in [off, Station::none()] {
+                let mut metadata = Metadata::of_port(PORT);
+                let plain = Common::new(PORT, &station).parse(packet, &mut metadata);
+                assert!(matches!(plain, Plain::No), "it does not forward, or is nobody's");
+            }
         }
     }
 

@@ -65,6 +65,11 @@ impl<A: Address> Fib<A> {
         false
     }
 
+    /// Prefetches what [`Self::set`] or [`Self::remove`] of this prefix will read.
+    pub(super) fn prepare(&self, prefix: Prefix<A>, step: usize) {
+        self.routes.prepare(prefix, step);
+    }
+
     /// Removes a route, and lets a refused one take its place.
     pub(super) fn remove(&mut self, prefix: Prefix<A>) {
         if self.refused.remove(&prefix).is_some() {

@@ -186,6 +186,7 @@ impl Step<'_> {
             let next_hop = self.tables.groups.select_with(group, hash);
             // RFC 1812 5.2.4.3: the most specific route decides, whatever it leads to.
             self.verdicts[at] = match self.tables.next_hop(next_hop) {
+                _ if group == NO_ROUTE => Verdict::Punt(PuntReason::NoRoute),
                 Some(NextHop::Gateway(adjacency)) => {
                     leave(self.tables, metadata, adjacency, self.stats)
                 }

@@ -427,6 +427,16 @@ impl Absorb<RouteUpdate> for RouteTables {
             self.refused_updates += 1;
         }
     }
+
+    fn prepare(&self, update: &RouteUpdate, step: usize) {
+        let (RouteUpdate::SetRoute(prefix, _) | RouteUpdate::RemoveRoute(prefix)) = update else {
+            return;
+        };
+        match *prefix {
+            IpNet::V4(prefix) => self.routes_ipv4.prepare(prefix.into(), step),
+            IpNet::V6(prefix) => self.routes_ipv6.prepare(prefix.into(), step),
+        }
+    }
 }
 
 /// A seed that hosts on the link cannot know (they choose their addresses). Lookups do not depend on
