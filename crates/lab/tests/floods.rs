@@ -47,8 +47,8 @@ fn is_counted_by(hook: SinkHook) {
     let made = flood.stop().unwrap();
     let came = sink.report().unwrap();
     println!("{hook:?}: {made:?}, {:.2} Mpps; {came:?}", made.frames_per_second() / 1e6);
-    assert!(made.frames >= came.frames);
     // Both hosts also say a few words of IPv6, which are longer.
+    assert!(made.frames + 100 >= came.frames);
     let excess = came.bytes.checked_sub(came.frames * FRAME_BYTES as u64);
     assert!(excess.is_some_and(|it| it < 10_000), "{came:?}");
     let after = right.interface("west").unwrap().counters;
