@@ -18,6 +18,8 @@ pub(crate) struct PortState {
     transmitters: Vec<usize>,
     /// Frames of the present batch that leave here.
     leaving: Vec<Frame>,
+    /// Frames were handed to a queue that has not been flushed since: once a round.
+    pub(crate) flush_due: bool,
     punt_limits: PortPuntLimits,
 }
 
@@ -26,7 +28,7 @@ impl PortState {
         let leaving = Vec::with_capacity(BATCH_PACKETS_MAX);
         let queues = port.queues;
         let transmitters = (0..queues.len()).filter(|&place| queues[place].transmits()).collect();
-        Self { id: port.id, queues, transmitters, leaving, punt_limits }
+        Self { id: port.id, queues, transmitters, leaving, flush_due: false, punt_limits }
     }
 
     /// Frames in all transmit queues.
@@ -36,21 +38,23 @@ impl PortState {
 
     /// Sends what was gathered, by the queue that serves what came in by queue `number` of another
     /// port, and returns the packets and bytes it took. Makes room once if there is none; what
-    /// still does not fit stays in `leaving`.
+    /// still does not fit stays in `leaving`. What was taken leaves at the end of the round, when the
+    /// queue is flushed: one system call for all batches of the round.
     fn transmit(&mut self, number: usize, memory: &mut PacketMemory) -> (u64, u64) {
         let before = bytes(&self.leaving);
-        let place = self.transmitters.get(number % self.transmitters.len().max(1));
+        let place = match &self.transmitters[..] {
+            // Nearly always, and a division is the dearest instruction here.
+            [only] => Some(only),
+            several => several.get(number % several.len().max(1)),
+        };
         let Some(queue) = place.and_then(|&place| self.queues.get_mut(place)) else {
             return (0, 0);
         };
         let mut taken = queue.transmit(memory, &mut self.leaving);
-        queue.flush(memory);
+        self.flush_due = true;
         if !self.leaving.is_empty() {
-            let more = queue.transmit(memory, &mut self.leaving);
-            if more > 0 {
-                queue.flush(memory);
-            }
-            taken += more;
+            queue.flush(memory);
+            taken += queue.transmit(memory, &mut self.leaving);
         }
         (taken as u64, before - bytes(&self.leaving))
     }

@@ -196,8 +196,9 @@ impl Worker {
     /// Keeps queues going that hold frames, and takes back frames that were sent.
     pub(crate) fn reclaim(&mut self) {
         for port in &mut self.ports {
+            let flush_due = std::mem::take(&mut port.flush_due);
             for queue in &mut port.queues {
-                if queue.queued() > 0 {
+                if flush_due || queue.queued() > 0 {
                     queue.flush(&mut self.memory);
                 }
             }

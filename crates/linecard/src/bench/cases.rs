@@ -36,8 +36,8 @@ pub(super) struct Recipe {
 pub(super) enum Routes {
     /// None: there is no worker, but only its queues; each packet is touched once, or not at all.
     None { touch: bool },
-    /// So many IPv4 routes, drawn like the Internet's.
-    Ipv4(usize),
+    /// So many IPv4 routes, drawn like the Internet's; with `multipath` one in five has several next hops.
+    Ipv4 { routes: usize, multipath: bool },
     /// The IPv4 table of the Internet: that of the file, else one drawn alike.
     Ipv4Internet,
     /// The same for IPv6.
@@ -53,6 +53,10 @@ impl Routes {
     }
 }
 
+const fn ipv4(routes: usize, multipath: bool) -> Routes {
+    Routes::Ipv4 { routes, multipath }
+}
+
 const fn smallest(routes: Routes, spread: Spread) -> Recipe {
     let sizes = Sizes::Smallest;
     Recipe { routes, spread, sizes, batch: 256, workers: 1, warm: false }
@@ -60,8 +64,9 @@ const fn smallest(routes: Routes, spread: Spread) -> Recipe {
 
 const EMPTY: Recipe = smallest(Routes::None { touch: false }, Spread::Uniform);
 const TOUCH: Recipe = smallest(Routes::None { touch: true }, Spread::Uniform);
-const IPV4_1K: Recipe = smallest(Routes::Ipv4(1_000), Spread::Uniform);
-const IPV4_1M: Recipe = smallest(Routes::Ipv4(1_000_000), Spread::Uniform);
+const IPV4_1K: Recipe = smallest(ipv4(1_000, false), Spread::Uniform);
+const IPV4_1K_ECMP: Recipe = smallest(ipv4(1_000, true), Spread::Uniform);
+const IPV4_1M: Recipe = smallest(ipv4(1_000_000, false), Spread::Uniform);
 const IPV4_INTERNET: Recipe = smallest(Routes::Ipv4Internet, Spread::Zipf(ZIPF_EXPONENT));
 const IPV6_INTERNET: Recipe = smallest(Routes::Ipv6Internet, Spread::Uniform);
 
@@ -105,6 +110,11 @@ pub(super) const CASES: &[Case] = &[
         build: || warm(IPV4_1K),
     },
     Case { name: "ipv4-1k-x2", what: "the same, two workers", build: || workers(2, IPV4_1K) },
+    Case {
+        name: "ipv4-1k-ecmp-warm",
+        what: "the same, in the cache, one packet in five by a group of two to eight next hops",
+        build: || warm(IPV4_1K_ECMP),
+    },
     Case {
         name: "ipv4-1m",
         what: "1,000,000 routes, destinations drawn evenly over the routes",

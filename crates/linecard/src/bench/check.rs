@@ -156,7 +156,7 @@ mod tests {
 
     /// A network, its traffic, and packet 0 as it must come out, with its port.
     fn forwarded() -> (Network<u32>, Source<u32>, PortId, Vec<u8>) {
-        let network = Network::new(ipv4_routes(1, 100), 1).expect("tables");
+        let network = Network::new(ipv4_routes(1, 100), 1, true).expect("tables");
         let ranks = Arc::new(Ranks::new(Spread::Uniform, 100));
         let source = Source::new(1, Arc::clone(network.prefixes()), ranks);
         let header = source.header(ROUND, 0);

@@ -165,14 +165,16 @@ impl<'a> Bench<'a> {
             Routes::Ipv6Internet => {
                 let prefixes = prefixes::ipv6_internet(file, seed);
                 ensure!(!prefixes.is_empty(), "the file has no IPv6 prefixes");
-                Loaded::Ipv6(Network::new(prefixes, seed)?)
+                Loaded::Ipv6(Network::new(prefixes, seed, false)?)
             }
             Routes::Ipv4Internet => {
                 let prefixes = prefixes::ipv4_internet(file, seed);
                 ensure!(!prefixes.is_empty(), "the file has no IPv4 prefixes");
-                Loaded::Ipv4(Network::new(prefixes, seed)?)
+                Loaded::Ipv4(Network::new(prefixes, seed, false)?)
             }
-            Routes::Ipv4(routes) => Loaded::Ipv4(Network::new(prefixes::ipv4(routes, seed), seed)?),
+            Routes::Ipv4 { routes, multipath } => {
+                Loaded::Ipv4(Network::new(prefixes::ipv4(routes, seed), seed, multipath)?)
+            }
             Routes::None { .. } => unreachable!("there is nothing to load"),
         })
     }

@@ -1,8 +1,9 @@
 //! The router under test: ports, neighbours, next-hop groups and routes, told to the tables as the
 //! daemon tells them, and kept beside them as plainly as can be for the checker.
 //!
-//! Four ports with 64 neighbours each. A route points to one of 320 groups, drawn evenly: 256 with
-//! one neighbour, 64 with two to eight. So one packet in five takes a multipath route.
+//! Four ports with 64 neighbours each. A route points to one of 256 groups, drawn evenly, each with one
+//! neighbour. For multipath there are 64 more, with two to eight neighbours, so that one packet in five
+//! takes such a route.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -85,13 +86,19 @@ impl<A: Traffic> Reference<A> {
 }
 
 impl<A: Traffic + Routable> Network<A> {
-    /// Fills tables with these routes. `prefixes` are distinct and in random order.
+    /// Fills tables with these routes, some of them with several next hops if `multipath`. `prefixes` are
+    /// distinct and in random order.
     ///
     /// # Errors
     /// When the tables did not take all of them.
-    pub(super) fn new(prefixes: Vec<Prefix<A>>, seed: u64) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        prefixes: Vec<Prefix<A>>,
+        seed: u64,
+        multipath: bool,
+    ) -> anyhow::Result<Self> {
         let mut random = Random::new(seed);
-        let groups = groups(&mut random);
+        let groups_multipath = if multipath { GROUPS_MULTIPATH } else { 0 };
+        let groups = groups(groups_multipath, &mut random);
         let routes: Vec<(Prefix<A>, u32)> = prefixes
             .iter()
             .map(|prefix| (*prefix, 1 + random.below(groups.len()) as u32))
@@ -144,9 +151,9 @@ impl<A: Traffic + Routable> Network<A> {
 }
 
 /// Members of each group, as (next hop, weight); group `i` here has number `i` + 1.
-fn groups(random: &mut Random) -> Vec<Vec<(u32, u32)>> {
+fn groups(groups_multipath: u32, random: &mut Random) -> Vec<Vec<(u32, u32)>> {
     let single = (0..NEIGHBOURS).map(|id| vec![(id, 1)]);
-    let multipath = (0..GROUPS_MULTIPATH).map(|_| {
+    let multipath = (0..groups_multipath).map(|_| {
         let first = random.below(NEIGHBOURS as usize) as u32;
         let members = 2 + random.below(MEMBERS_MAX - 1) as u32;
         (0..members).map(|i| ((first + 37 * i) % NEIGHBOURS, 1)).collect()
