@@ -15,6 +15,8 @@ pub struct PacketPath {
     scratch: RouteScratch,
     stats: RouteStats,
     hash: FlowHash,
+    /// Of the batch, in the order of its packets.
+    flow_hashes: Vec<u32>,
 }
 
 /// What became of a packet: the bytes are those that leave, or those that came.
@@ -23,7 +25,7 @@ pub struct Decided {
     pub metadata: Metadata,
     pub verdict: Verdict,
     pub bytes: Vec<u8>,
-    /// The hash of its flow, as the packet is now.
+    /// The hash of its flow, as it came.
     pub flow_hash: u32,
 }
 
@@ -36,6 +38,7 @@ impl Default for PacketPath {
             scratch: RouteScratch::new(),
             stats: RouteStats::new(64),
             hash: FlowHash::new(7),
+            flow_hashes: Vec::new(),
         }
     }
 }
@@ -54,19 +57,22 @@ impl PacketPath {
             self.batch.frames.push(frame);
         }
         parse(&mut self.batch, port, &self.memory, station);
+        let packets = self.batch.frames.iter().zip(&self.batch.metadata);
+        let hash = |(frame, metadata)| flow_hash(self.memory.packet(frame), metadata, &self.hash);
+        self.flow_hashes = packets.map(hash).collect();
     }
 
     /// Ends the batch. Every frame must have come through it, as many as went in.
     fn end(&mut self) -> Vec<Decided> {
         let Batch { frames, metadata, verdicts, .. } = &mut self.batch;
         let decided = frames.drain(..).zip(metadata.iter()).zip(verdicts.iter());
-        let hash = &self.hash;
-        let decided = decided.map(|((frame, metadata), verdict): ((Frame, _), _)| {
-            let bytes = self.memory.packet(&frame).to_vec();
-            let flow_hash = flow_hash(&bytes, metadata, hash);
-            self.memory.free(frame);
-            Decided { metadata: *metadata, verdict: *verdict, flow_hash, bytes }
-        });
+        let decided = decided.zip(&self.flow_hashes);
+        let decided =
+            decided.map(|(((frame, metadata), verdict), &flow_hash): (((Frame, _), _), _)| {
+                let bytes = self.memory.packet(&frame).to_vec();
+                self.memory.free(frame);
+                Decided { metadata: *metadata, verdict: *verdict, flow_hash, bytes }
+            });
         let decided = decided.collect();
         assert_eq!(self.memory.free_frames(), self.memory.frames());
         decided
