@@ -5,12 +5,15 @@
 //! page. Free chunks are a stack, so that the chunk used last, which is still in cache, is used
 //! next. A chunk begins with headroom: there a router puts VLAN tags and other headers without
 //! moving the packet.
-#![allow(unsafe_code, reason = "maps memory that is shared with the kernel")]
+#![allow(unsafe_code, reason = "reads and writes memory that is shared with the kernel")]
+
+mod mapping;
 
 use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use self::mapping::Mapping;
 use crate::Frame;
 
 /// Smallest chunk that AF_XDP accepts (`XDP_UMEM_MIN_CHUNK_SIZE`).
@@ -19,11 +22,6 @@ const CHUNK_BYTES_MIN: usize = 2048;
 const CHUNK_BYTES_MAX: usize = 4096;
 /// `XDP_PACKET_HEADROOM`: what the kernel keeps free in front of each packet it writes.
 pub(crate) const HEADROOM_BYTES: usize = 256;
-
-/// A huge page of x86-64 and, with 4 KiB pages, of arm64.
-const HUGE_PAGE_BYTES: usize = 2 << 20;
-/// No page is smaller; where pages are larger, the memory is a multiple of chunks and rounded up.
-const PAGE_BYTES: usize = 4096;
 
 /// The number of the next memory; four thousand million of them are never made.
 static NEXT_ID: AtomicU32 = AtomicU32::new(0);
@@ -49,17 +47,13 @@ impl Default for MemoryConfig {
 pub struct PacketMemory {
     /// Tells its frames from those of other memories.
     id: u32,
-    base: NonNull<u8>,
+    mapping: Mapping,
     chunk_bytes: usize,
     chunks: u32,
     free: Vec<u32>,
     /// When each chunk's packet was captured, 0 for unknown. Empty unless a port knows such times.
     timestamps: Vec<u64>,
 }
-
-// SAFETY: the mapping is owned by this value alone (the kernel writes only to chunks whose frames
-// were given to it), so it may move to another thread with it.
-unsafe impl Send for PacketMemory {}
 
 impl PacketMemory {
     /// Maps the memory. Pages are populated now, so that the packet path never faults.
@@ -81,10 +75,10 @@ impl PacketMemory {
                 ),
             ));
         }
-        let base = map(chunk_bytes * config.frames as usize)?;
+        let mapping = Mapping::new(chunk_bytes * config.frames as usize)?;
         let free = (0..config.frames).rev().collect();
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { id, base, chunk_bytes, chunks: config.frames, free, timestamps: Vec::new() })
+        Ok(Self { id, mapping, chunk_bytes, chunks: config.frames, free, timestamps: Vec::new() })
     }
 
     /// Takes a free frame, empty, with full headroom; `None` when all are in use.
@@ -135,7 +129,7 @@ impl PacketMemory {
         let start = self.start(frame);
         // SAFETY: `start` keeps the range inside the mapping; the frame token says that neither
         // the kernel nor another frame writes to this chunk, and `&self` keeps `packet_mut` away.
-        unsafe { std::slice::from_raw_parts(self.base.as_ptr().add(start), frame.len()) }
+        unsafe { std::slice::from_raw_parts(self.mapping.base().as_ptr().add(start), frame.len()) }
     }
 
     /// The packet in `frame`, to change.
@@ -143,7 +137,9 @@ impl PacketMemory {
     pub fn packet_mut(&mut self, frame: &mut Frame) -> &mut [u8] {
         let start = self.start(frame);
         // SAFETY: as in `packet`; `&mut self` makes the slice the only one.
-        unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr().add(start), frame.len()) }
+        unsafe {
+            std::slice::from_raw_parts_mut(self.mapping.base().as_ptr().add(start), frame.len())
+        }
     }
 
     /// Puts `bytes` into the frame, behind full headroom. False, and nothing changed, when they do
@@ -153,11 +149,16 @@ impl PacketMemory {
         if bytes.len() > self.packet_bytes_max() {
             return false;
         }
+        // Before the frame changes: of another memory, it may be one of smaller chunks.
+        self.check_own(frame);
         frame.offset = HEADROOM_BYTES as u16;
         frame.length = bytes.len() as u16;
         self.packet_mut(frame).copy_from_slice(bytes);
         true
     }
+
+    // The next three keep a frame inside the range that it had or the headroom before it, so inside
+    // its chunk, whichever memory it is of.
 
     /// Moves the front of the packet `bytes` into the headroom; the new bytes are whatever lay
     /// there. False, and nothing changed, when there is not as much headroom.
@@ -200,6 +201,7 @@ impl PacketMemory {
     /// Notes when the packet in `frame` was captured, until the frame is free again. Allocates room
     /// for all frames at the first call.
     pub fn set_timestamp(&mut self, frame: &Frame, nanoseconds: u64) {
+        self.check_own(frame);
         if self.timestamps.is_empty() {
             self.timestamps = vec![0; self.chunks as usize];
         }
@@ -217,7 +219,7 @@ impl PacketMemory {
     #[inline]
     pub fn prefetch(&self, frame: &Frame) {
         let start = frame.chunk as usize * self.chunk_bytes + usize::from(frame.offset);
-        prefetch(self.base.as_ptr().wrapping_add(start));
+        mapping::prefetch(self.mapping.base().as_ptr().wrapping_add(start));
     }
 
     /// Offset of the packet in the mapping, after checking that it lies inside its chunk.
@@ -238,7 +240,7 @@ impl PacketMemory {
 
     /// First byte of the mapping and its length, to register it as a UMEM.
     pub(crate) fn mapping(&self) -> (NonNull<u8>, usize) {
-        (self.base, self.chunk_bytes * self.chunks as usize)
+        (self.mapping.base(), self.chunk_bytes * self.chunks as usize)
     }
 
     /// Takes a chunk for the kernel to fill; it comes back through [`Self::received`].
@@ -280,80 +282,6 @@ impl PacketMemory {
         if chunk < u64::from(self.chunks) && self.free.len() < self.chunks as usize {
             self.free.push(chunk as u32);
         }
-    }
-}
-
-/// Maps `bytes` of zeroes, in huge pages where the kernel gives them: a table of two-kilobyte chunks in
-/// 4 KiB pages needs a page walk for every second packet (3 to 5 ns each, measured on random headers).
-fn map(bytes: usize) -> io::Result<NonNull<u8>> {
-    // So much too large that a stretch of `bytes` begins at a huge page; the ends go back.
-    let mapped_bytes = bytes + HUGE_PAGE_BYTES;
-    // SAFETY: a new anonymous mapping overlaps nothing.
-    let mapped = unsafe {
-        libc::mmap(
-            std::ptr::null_mut(),
-            mapped_bytes,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-            -1,
-            0,
-        )
-    };
-    if mapped == libc::MAP_FAILED {
-        return Err(io::Error::last_os_error());
-    }
-    let mapped = mapped.cast::<u8>();
-    let front = mapped.align_offset(HUGE_PAGE_BYTES);
-    let used = bytes.next_multiple_of(PAGE_BYTES);
-    // SAFETY: all ranges lie in the mapping just made, of which nobody else knows, and `unmap` takes
-    // only the ends that are not returned. Advice that the kernel does not follow changes nothing.
-    unsafe {
-        let base = mapped.add(front);
-        unmap(mapped, front);
-        unmap(base.add(used), mapped_bytes - front - used);
-        libc::madvise(base.cast(), bytes, libc::MADV_HUGEPAGE);
-        // Populated now, so that the packet path never faults; Linux 5.14.
-        if libc::madvise(base.cast(), bytes, libc::MADV_POPULATE_WRITE) != 0 {
-            let error = io::Error::last_os_error();
-            unmap(base, used);
-            return Err(error);
-        }
-        Ok(NonNull::new(base).expect("mmap without MAP_FIXED never maps page 0"))
-    }
-}
-
-/// Gives back a range of a mapping; nothing when it is empty.
-///
-/// # Safety
-/// The range must be mapped, whole pages, and nothing may use it any more.
-unsafe fn unmap(base: *mut u8, bytes: usize) {
-    if bytes > 0 {
-        // SAFETY: as the caller says.
-        unsafe { libc::munmap(base.cast(), bytes) };
-    }
-}
-
-/// Asks for the cache line at `address`; nothing happens where the processor has no such instruction
-/// that stable Rust knows.
-#[inline]
-fn prefetch(address: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch is a hint: it reads nothing and never faults, whatever the address. SSE, which
-    // has it, is part of every x86-64.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(address.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
-}
-
-impl Drop for PacketMemory {
-    fn drop(&mut self) {
-        let (base, bytes) = self.mapping();
-        // SAFETY: the mapping was made by `new` and no frame's slice outlives `self`. A UMEM
-        // registered on it holds its own reference to the pages.
-        unsafe { unmap(base.as_ptr(), bytes.next_multiple_of(PAGE_BYTES)) };
     }
 }
 
@@ -399,6 +327,18 @@ mod tests {
     fn a_frame_of_another_memory_is_refused() {
         let (mut one, mut other) = (memory(1), memory(1));
         other.free(one.allocate().expect("a frame"));
+    }
+
+    #[test]
+    fn a_frame_of_another_memory_is_refused_before_it_changes() {
+        let config = MemoryConfig { frames: 1, chunk_bytes: 4096 };
+        let mut large = PacketMemory::new(config).expect("memory");
+        let mut small = memory(1);
+        let mut frame = small.allocate().expect("a frame");
+        assert!(small.set_packet(&mut frame, &[7; 60]));
+        let put = std::panic::AssertUnwindSafe(|| large.set_packet(&mut frame, &[1; 3000]));
+        std::panic::catch_unwind(put).expect_err("a packet that no chunk of its memory holds");
+        assert_eq!((frame.offset, small.packet(&frame)), (HEADROOM_BYTES as u16, &[7; 60][..]));
     }
 
     #[test]
