@@ -290,8 +290,10 @@ fn hits_mark_the_adjacency_as_used() {
     assert_eq!(used(), [9], "and used again");
 }
 
+/// They read the index of an interface and the number of its namespace where the kernel's BTF says, and
+/// without these places they are not made.
 #[test]
-fn the_kernel_accepts_the_programs_that_count_losses() {
+fn the_kernel_says_where_an_interface_s_index_is_and_accepts_the_programs_that_count_losses() {
     let bed = Bed::new();
     let losses = LossCounter::attach(&bed.cache).expect(REMEDY);
     losses.set_port(OUT_PORT, 1).expect("a map");
