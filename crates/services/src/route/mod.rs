@@ -2,6 +2,7 @@
 //! the rewrite of the packet on its way out.
 
 mod config;
+mod entry;
 mod fib;
 mod offer;
 mod rewrite;
@@ -13,12 +14,13 @@ pub mod twin;
 mod update;
 
 pub use config::RouteCapacities;
+pub use entry::TAGS_MAX;
 pub use offer::RouteOffers;
 pub use rewrite::rewrite;
 pub use stage::{RouteScratch, process};
 pub use stale::Stale;
 pub use stats::{RouteStats, RouteStatsReader};
-pub use table::{RouteTables, TAGS_MAX};
+pub use table::RouteTables;
 pub use update::{
     Adjacency, Interface, Member, NextHop, NextHopGroupId, NextHopId, RouteUpdate, Special,
 };

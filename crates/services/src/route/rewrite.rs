@@ -13,7 +13,7 @@ use linecard_wire::ethernet::EtherType;
 use linecard_wire::{ipv4, ipv6};
 
 use super::RouteTables;
-use super::table::Rewrite;
+use super::entry::Rewrite;
 
 /// The EtherType behind addresses and tags.
 const ETHERTYPE_LENGTH: usize = 2;

@@ -27,8 +27,8 @@ use linecard_tables::exact::NO_ENTRY;
 use linecard_tables::hash::FlowHash;
 use linecard_tables::lpm::NO_ROUTE;
 
+use super::entry::{InterfaceEntry, InterfaceKey};
 use super::fib::LEFT_TO_KERNEL;
-use super::table::{InterfaceEntry, InterfaceKey};
 use super::{NextHop, RouteStats, RouteTables, Special};
 
 /// The columns between the lookups of the stage; allocated once, overwritten by each batch.
