@@ -22,6 +22,9 @@ use super::workers::Workers;
 const QUIET: Duration = Duration::from_millis(200);
 /// How long it waits before it tries again to publish.
 const BUSY: Duration = Duration::from_millis(1);
+/// From one publication to the next at the least: each makes the workers read another copy of the tables,
+/// which is not in their caches. What comes after a pause is published at once.
+const PUBLISH_INTERVAL: Duration = Duration::from_millis(10);
 /// Time between resyncs at the least …
 const RESYNC_PAUSE: Duration = Duration::from_millis(200);
 /// … and in proportion to what the last one took, which is a second for a million routes.
@@ -45,6 +48,7 @@ impl ControlLoop<'_> {
     /// When the kernel cannot be listened to any more.
     pub(super) fn run(mut self, signals: &UnixStream) -> anyhow::Result<()> {
         let mut patience = BUSY;
+        let mut publish_due = Instant::now();
         let mut neighbours = NeighbourKeeper::new(Instant::now());
         let mut links = LinkWatch::default();
         let mut targets = TargetWatch::new(Instant::now(), self.shared.redirects.is_some());
@@ -52,12 +56,17 @@ impl ControlLoop<'_> {
             // While the workers still hold the retired copy no more is read: the kernel's buffer
             // and, at its end, a resync bound what waits.
             let more = self.pending() == 0 && self.follow_kernel()?;
-            let published = self.publisher.publish(&mut self.shared.rib());
-            patience = match (more, published) {
-                (true, _) => Duration::ZERO,
-                (false, false) => BUSY,
-                (false, true) => QUIET,
+            let early = publish_due.saturating_duration_since(Instant::now());
+            patience = if !early.is_zero() {
+                early
+            } else if self.publish(&mut publish_due) {
+                QUIET
+            } else {
+                BUSY
             };
+            if more {
+                patience = Duration::ZERO;
+            }
             self.follow_addresses();
             links.look(self.shared, self.punt, self.workers);
             targets.look(Instant::now(), self.shared);
@@ -82,6 +91,22 @@ impl ControlLoop<'_> {
             self.resync_due = Instant::now() + RESYNC_PAUSE.max(started.elapsed() * RESYNC_SHARE);
         }
         Ok(received.more)
+    }
+
+    /// Publishes what has changed, and puts off the next time if anything has; false when it has to be
+    /// tried again.
+    fn publish(&mut self, due: &mut Instant) -> bool {
+        let before = self.generation();
+        let published = self.publisher.publish(&mut self.shared.rib());
+        if self.generation() != before {
+            *due = Instant::now() + PUBLISH_INTERVAL;
+        }
+        published
+    }
+
+    /// Publications so far.
+    fn generation(&self) -> u64 {
+        self.publisher.writer().subscription().generation()
     }
 
     /// Waits for the kernel's news or the time to be up; true when a signal has come.
@@ -133,7 +158,7 @@ impl ControlLoop<'_> {
     fn report(&self) {
         let routes = (self.pending() == 0).then(|| self.shared.rib().prefixes());
         let mut status = self.shared.status();
-        status.snapshot_version = self.publisher.writer().subscription().generation();
+        status.snapshot_version = self.generation();
         // While operations wait, the base is ahead of the snapshot.
         status.routes = routes.unwrap_or(status.routes);
         status.table_overflows = self.publisher.writer().published().refused_updates();
