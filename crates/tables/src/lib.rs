@@ -28,6 +28,7 @@ use std::fmt;
 /// What [`publication`] shares between threads; its model test has loom's in this place.
 mod sync {
     pub(crate) use std::sync::{Arc, Mutex, MutexGuard, atomic};
+    pub(crate) use std::thread;
 }
 
 /// A table holds as many entries as its set-up allows; nothing was changed.

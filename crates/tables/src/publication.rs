@@ -1,4 +1,4 @@
-//! Publication: a table that one thread changes while others read it, without locks or waiting.
+//! Publication: a table that one thread changes while others go on reading the version that they have.
 //!
 //! There are two copies. One is published: readers hold it in an [`Arc`] and find the current one
 //! in a place that writer and readers share. The other is the writer's. Changes are operations; [`Writer::append`]
@@ -16,10 +16,11 @@
 //! [`Reader::release`] and takes the current one with [`Reader::refresh`] when it wakes.
 //!
 //! The shared place is behind a mutex that is held for as long as it takes to copy or to exchange an
-//! `Arc`, and a reader only ever *tries* to take it: when somebody else is there just now, it goes on
-//! with the copy it has and looks again after its next batch. So no reader waits, and what stands between
-//! them is the standard library's and needs no unsafe code here. Only a reader that holds no copy, because
-//! it is new or has slept, waits for its turn.
+//! `Arc`, and a reader that has a copy only ever *tries* to take it: when somebody else is there just
+//! now, it goes on with what it has and looks again after its next batch. A reader without a copy, new
+//! or awake after a release, tries a few times, and only then waits for its turn, as does the writer: who
+//! holds the mutex has a few instructions to go, unless it just lost its processor. What stands between
+//! them is the standard library's and needs no unsafe code here.
 //!
 //! The same as the left-right scheme of Ramalhete and Correia (2013), with reference counts in
 //! place of reader epochs.
@@ -31,11 +32,11 @@
 
 use std::fmt;
 use std::mem;
-use std::sync::PoisonError;
+use std::sync::{PoisonError, TryLockError};
 
 // Not `std::sync`: the model checker puts its own in place.
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Arc, Mutex, MutexGuard};
+use crate::sync::{Arc, Mutex, MutexGuard, thread};
 
 /// What can take an operation.
 ///
@@ -58,6 +59,9 @@ pub trait Absorb<Op> {
 pub const PREPARE_STEPS: usize = 4;
 /// Operations between two announcements: time for a cache miss to end.
 const PREPARE_DISTANCE: usize = 4;
+
+/// Tries to take the shared place before a thread sleeps until it is free.
+const TRIES_MAX: usize = 16;
 
 /// Applies operations in order, and announces each before its turn.
 fn absorb_all<T: Absorb<Op>, Op>(copy: &mut T, operations: &[Op]) {
@@ -90,8 +94,24 @@ struct Shared<T> {
 }
 
 impl<T> Shared<T> {
-    /// Waits for the others, who hold the mutex for an instant. Nothing panics under it.
+    /// The shared place, at once or not at all.
+    fn try_current(&self) -> Option<MutexGuard<'_, Arc<T>>> {
+        match self.current.try_lock() {
+            Ok(current) => Some(current),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Waits for the others, who hold the mutex for an instant; sleeps if it lasts longer. Nothing
+    /// panics under it.
     fn current(&self) -> MutexGuard<'_, Arc<T>> {
+        for _ in 0..TRIES_MAX {
+            if let Some(current) = self.try_current() {
+                return current;
+            }
+            thread::yield_now();
+        }
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -132,7 +152,8 @@ impl<T: Absorb<Op>, Op> Writer<T, Op> {
         self.pending.len()
     }
 
-    /// Publishes all pending operations at once, or none. Never waits.
+    /// Publishes all pending operations at once, or none. Does not wait for a reader to refresh, only
+    /// for one that takes the current copy at this instant.
     ///
     /// A worker that takes the other copy finds its caches cold: with a full table and destinations all
     /// over it, that is 10 MB to fetch again. So under a steady stream of changes publish in intervals of
@@ -221,11 +242,12 @@ pub struct Reader<T> {
 }
 
 impl<T> Reader<T> {
-    /// Takes the current copy in place of the one held; true if it is another one.
+    /// Takes the current copy in place of the one held; true if it is another one, and also after
+    /// [`Self::release`], when there is none to compare it with.
     ///
-    /// Call it between batches. Cost: one load and compare while nothing was published. Waits for nobody,
-    /// except after [`Self::release`]: when another thread has its hands on the current copy just now,
-    /// the reader keeps its own until the next call.
+    /// Call it between batches. Cost: one load and compare while nothing was published. When another
+    /// thread has its hands on the current copy just now, the reader keeps its own until the next call;
+    /// only without one, after a release, it waits for that thread.
     #[inline]
     pub fn refresh(&mut self) -> bool {
         let generation = self.shared.generation.load(Ordering::Acquire);
@@ -239,15 +261,16 @@ impl<T> Reader<T> {
     #[cold]
     fn take(&mut self, generation: u64) -> bool {
         let current = match &self.held {
-            Some(_) => match self.shared.current.try_lock() {
-                Ok(current) => Arc::clone(&current),
-                Err(_) => return false,
+            Some(_) => match self.shared.try_current() {
+                Some(current) => Arc::clone(&current),
+                None => return false,
             },
             None => Arc::clone(&self.shared.current()),
         };
-        let is_new = generation != self.generation;
+        // May be too early by then, if a publication came in between: the next refresh looks in vain.
         self.generation = generation;
-        let is_another = self.held.as_ref().map_or(is_new, |held| !Arc::ptr_eq(&current, held));
+        // The generations do not tell: this copy may be newer than the one that was read above.
+        let is_another = self.held.as_ref().is_none_or(|held| !Arc::ptr_eq(&current, held));
         self.held = Some(current);
         is_another
     }

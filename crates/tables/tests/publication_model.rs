@@ -5,6 +5,7 @@
 /// Loom's, under the names by which the file asks for them.
 mod sync {
     pub(crate) use loom::sync::{Arc, Mutex, MutexGuard, atomic};
+    pub(crate) use loom::thread;
 }
 
 #[allow(dead_code, unreachable_pub, reason = "the crate's file, of which the models use a part")]
@@ -57,9 +58,10 @@ fn a_reader_sees_whole_copies_in_order_and_the_last_in_the_end() {
         let thread = thread::spawn(move || {
             let mut last = seen(&reader);
             for _ in 0..3 {
-                reader.refresh();
+                let is_another = reader.refresh();
                 let now = seen(&reader);
                 assert!(now >= last, "went back from {last} to {now}");
+                assert_eq!(is_another, now != last, "from {last} to {now}");
                 last = now;
             }
             reader
@@ -104,7 +106,7 @@ fn a_reader_that_sleeps_holds_nothing_and_wakes_to_the_current_copy() {
             let before = seen(&reader);
             reader.release();
             let published = subscription.generation();
-            reader.refresh();
+            assert!(reader.refresh(), "any copy is new to a reader without one");
             let woken = seen(&reader);
             assert!(woken >= before && woken >= published, "{woken} after {published}");
         });
