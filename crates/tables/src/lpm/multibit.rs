@@ -42,8 +42,10 @@
 //! | drawn from all, portable instructions | 20, 11, 12 | 52, 44, 52 |
 //! | drawn from all, every cache emptied before the batch | 351, 280, 121 | 1,518, 631, 240 |
 //!
-//! A change is 900 to 1,300 cycles where routes come in random order and out of memory, half of that in the order
-//! of addresses; of the default route 12,000. 18.9 and 64.4 bytes a route, 4 MiB of them for the roots.
+//! Where routes come in no order, adding one is 1,313 to 1,594 cycles and deleting one 1,345 to 2,144: the
+//! range over both families, of the Internet and generated (docs/performance.md, beside DPDK's tables). A
+//! change of the default route is 12,000, for all short prefixes are below it. 18.9 and 64.4 bytes a route,
+//! 4 MiB of them for the roots.
 //!
 //! # What was compared
 //!
@@ -75,8 +77,8 @@
 //!   binary search behind, so it has the same difficulty, and more steps.
 //! - An IPv6 root of 24 bits saves 4 of 30 cycles and costs 64 MiB; a root of 12 bits costs 7 more.
 //! - Lanes: 8 cost a tenth more than 16, and 32 no less, while one group goes down at a time. With three under
-//!   way 32 are best: the first time through 1,048,576 addresses, in bursts of 64, 11.5 cycles
-//!   after 14 to 30 with one group of 16.
+//!   way 32 are best: once through 1,048,576 addresses, in bursts of 64, takes 13.7 cycles a lookup with
+//!   generated IPv4 routes and 13.3 with the Internet's; with one group of 16 it took 14 to 30.
 //! - Huge pages (2 MiB, [`crate::memory::advise_huge_pages`]) save lookups little, for what they read of one
 //!   copy is within reach of the second-level TLB; updates go over both copies and more, and were a
 //!   quarter faster with them.
