@@ -97,14 +97,12 @@ impl PortCounters {
     #[inline]
     pub fn dropped(&mut self, reason: DropReason, packets: u64) {
         self.add(DROPPED + reason.index(), packets);
-        self.reasons_changed = true;
     }
 
     /// Packets that came in here were handed to the kernel.
     #[inline]
     pub fn punted(&mut self, reason: PuntReason, packets: u64) {
         self.add(PUNTED + reason.index(), packets);
-        self.reasons_changed = true;
     }
 
     /// Packets in this port's transmit queues were given up when the worker stopped. From now on
@@ -134,7 +132,9 @@ impl PortCounters {
 
     #[inline]
     fn set(&mut self, cell: usize, value: u64) {
-        self.changed |= self.cells[cell] != value;
+        let has_changed = self.cells[cell] != value;
+        self.changed |= has_changed;
+        self.reasons_changed |= has_changed & (cell >= DROPPED);
         self.cells[cell] = value;
     }
 }
