@@ -13,7 +13,7 @@
 //! - Prefixes of up to 12 bits are not pushed. A leaf without a longer prefix is 0, and the answer is
 //!   then in an array of 4,096 ([`Short`]). So a change of the default route writes 16 KiB at the
 //!   most and not the whole tree.
-//! - The exact routes are kept beside (`multibit_update`), so that what covers a slot is known without
+//! - The exact routes are kept beside (`multibit_routes`), so that what covers a slot is known without
 //!   a search, and a change repaints only the slots that the prefix is the longest of.
 //!
 //! Levels begin at 18, 24, 30, … so that a node ends with length 24, and one with length 48, where half
@@ -95,7 +95,7 @@ use std::marker::PhantomData;
 use std::mem::size_of;
 
 use super::arena::Arena;
-use super::multibit_update::Routes;
+use super::multibit_routes::Routes;
 use super::{Address, NO_ROUTE};
 use crate::memory::{Kernel, prefetch_index};
 
@@ -127,7 +127,7 @@ pub(super) struct Node {
     pub(super) runs: u64,
     /// The leaf of the first run; those of the others follow. 0 is the leaf of all empty nodes.
     pub(super) leaf_base: u32,
-    /// The node's [`Detail`](super::multibit_update::Detail), which lookups do not read; 0 for none.
+    /// The node's [`Detail`](super::multibit_routes::Detail), which lookups do not read; 0 for none.
     pub(super) detail: u32,
 }
 

@@ -5,7 +5,8 @@
 //! rule.
 
 use super::multibit::{Multibit, SHORT_BITS, SLOTS, STRIDE_BITS, TOPS};
-use super::multibit_update::{At, Detail};
+use super::multibit_routes::Detail;
+use super::multibit_update::At;
 use super::{Address, NO_ROUTE, Prefix};
 
 /// Where the walk stands in one node: what comes next is the prefix `length` bits longer than the
