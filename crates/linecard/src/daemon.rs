@@ -29,7 +29,7 @@ use linecard_api::{Server, ServerConfig};
 use linecard_control::config::Config;
 use linecard_control::mirror::Mirror;
 use linecard_control::rib::{LocalUpdate, Rib};
-use linecard_io::{DeadManSwitch, LocalAddresses, PuntDevice};
+use linecard_io::{DeadManSwitch, LocalAddresses, PuntDevice, RouteCache};
 use linecard_packet::PortId;
 use linecard_services::route::RouteTables;
 use linecard_tables::publication::Writer;
@@ -67,25 +67,8 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     let mut served = plan.attach(&local, &switch, cache.as_ref())?;
     let punt = punt_device(&served)?;
 
-    let mut rib = Rib::new();
-    for port in &served {
-        rib.serve(port.interface.index, port.id);
-    }
-    let mut mirror = Mirror::open().context("open the netlink mirror")?;
-    mirror.sync(&mut rib).context("read the kernel's links, addresses, neighbours and routes")?;
+    let Filled { rib, mirror, publisher } = fill(&config, &served, &local, cache.clone())?;
     let bypassed = advice::give(&served, &rib);
-    let capacities = config.tables.route_capacities();
-    let writer = Writer::new(RouteTables::new(&capacities), RouteTables::new(&capacities));
-    let mut publisher = Publisher::new(writer, cache.clone());
-    publisher.publish(&mut rib);
-    // What they are follows from the routes that were just drained.
-    let mut updates = Vec::new();
-    rib.drain_local(&mut updates);
-    for update in updates {
-        apply_local(&local, update).context("tell the classifiers the router's own addresses")?;
-    }
-    info!(routes = rib.prefixes(), groups = rib.groups(), "tables are filled");
-
     let tables = (publisher.writer(), cache.as_ref());
     let mut workers = Workers::start(&config, &plan, &mut served, &punt, tables, &switch)?;
     if let Some(redirects) = &redirects {
@@ -121,6 +104,41 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         port.close();
     }
     outcome
+}
+
+/// What is in step with the kernel, and is kept so by the control loop.
+struct Filled {
+    rib: Rib,
+    mirror: Mirror,
+    publisher: Publisher,
+}
+
+/// Reads the kernel's links, addresses, neighbours and routes, and fills the workers' tables and the
+/// classifiers' addresses with them.
+fn fill(
+    config: &Config,
+    served: &[ServedPort],
+    local: &LocalAddresses,
+    cache: Option<Arc<RouteCache>>,
+) -> anyhow::Result<Filled> {
+    let mut rib = Rib::new();
+    for port in served {
+        rib.serve(port.interface.index, port.id);
+    }
+    let mut mirror = Mirror::open().context("open the netlink mirror")?;
+    mirror.sync(&mut rib).context("read the kernel's links, addresses, neighbours and routes")?;
+    let capacities = config.tables.route_capacities();
+    let writer = Writer::new(RouteTables::new(&capacities), RouteTables::new(&capacities));
+    let mut publisher = Publisher::new(writer, cache);
+    publisher.publish(&mut rib);
+    // What they are follows from the routes that were just drained.
+    let mut updates = Vec::new();
+    rib.drain_local(&mut updates);
+    for update in updates {
+        apply_local(local, update).context("tell the classifiers the router's own addresses")?;
+    }
+    info!(routes = rib.prefixes(), groups = rib.groups(), "tables are filled");
+    Ok(Filled { rib, mirror, publisher })
 }
 
 /// Nice value of the daemon: about nine times the weight of an ordinary thread (sched(7)).
