@@ -16,17 +16,19 @@
 //! **Nothing stale is used for longer than the tables themselves.** After a publication the control
 //! side erases the entries that it has changed ([`RouteCache::erase`]), or all of them by one store
 //! ([`RouteCache::erase_all`]): an entry is void unless its epoch is the present one. A worker may write an
-//! entry from the old tables while this goes on, so it looks again afterwards ([`RouteCache::offer`]):
+//! entry from the old tables while this goes on, so it looks again before the entry counts
+//! ([`RouteCache::offer`]):
 //!
 //! ```text
-//! worker:   write the entry     fence     is the publication still mine? else erase my entry
-//! control:  publish             fence     read the entries, erase
+//! worker:   take the entry, write it   fence   is the publication still mine? then say that it is valid
+//! control:  publish                    fence   read the entries, erase; doom those that are being written
 //! ```
 //!
-//! Both fences are sequentially consistent, so one of the two comes first (Dekker): if it is the worker's,
-//! the control side sees the entry, or a later state of it; if the control side's, the worker sees the
-//! publication. An entry that the control side finds being written is its writer's to erase: had the
-//! writer's fence come first, it would have been found written.
+//! Both fences are sequentially consistent, so one of the two comes first (Dekker): if it is the control
+//! side's, the worker sees the publication. If it is the worker's, the control side finds the entry taken,
+//! and dooms it, so that the worker cannot say that it is valid any more; or finds it valid, and erases it.
+//! So a worker may lose the processor anywhere: when the pass has ended, no older answer is valid, nor
+//! becomes so. (A packet that the program had looked up by then still goes its way.)
 //!
 //! **Ports.** Only ports that take redirected frames are targets ([`RouteCache::set_target`]): the map of
 //! targets empties itself when an interface goes, and a frame for a port that is not there is a miss. What
@@ -45,7 +47,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use self::entry::Entry;
-use self::key::Key;
+use self::key::{Key, MIX};
 use crate::bpf::mapped::{MappedArray, Shared};
 use crate::bpf::redirect::Redirect;
 use crate::bpf::sys;
@@ -81,7 +83,7 @@ pub enum Offer {
     Written,
     /// It was there.
     Present,
-    /// The set is full of entries that are in use; one of them has lost its second chance.
+    /// The set is full of entries that are in use. All of them must be used anew to stay the next time.
     Full,
     /// The tables have changed meanwhile, or another worker writes at the same place.
     Withdrawn,
@@ -115,7 +117,8 @@ struct Table<'a> {
 pub struct RouteCache {
     sets: MappedArray<Set>,
     control: MappedArray<Control>,
-    targets: OwnedFd,
+    /// Interfaces by port number, for the programs; `None` in plain memory.
+    targets: Option<OwnedFd>,
     /// Bit n: the classifier of port n asks the cache.
     sources_open: AtomicU64,
     /// Bit n: frames may leave by port n.
@@ -139,18 +142,31 @@ impl RouteCache {
     /// # Errors
     /// The kernel's: `EPERM` without `CAP_BPF` and `CAP_NET_ADMIN`.
     pub fn new(entries: usize) -> io::Result<Arc<Self>> {
-        let sets = (entries.clamp(2 * WAYS, 1 << 24) / WAYS).next_power_of_two();
         let targets = sys::map_create("lc_targets", sys::MAP_DEVMAP, 4, 4, PORTS_MAX as u32, 0)?;
-        let cache = Self {
-            sets: MappedArray::new("lc_routes", sets)?,
-            control: MappedArray::new("lc_epoch", 1)?,
-            targets,
-            sources_open: AtomicU64::new(0),
-            targets_open: AtomicU64::new(0),
-            seed: RandomState::new().hash_one(std::process::id()),
-        };
+        let sets = MappedArray::new("lc_routes", sets_of(entries))?;
+        let seed = RandomState::new().hash_one(std::process::id());
+        Ok(Self::empty((sets, MappedArray::new("lc_epoch", 1)?), Some(targets), seed))
+    }
+
+    /// The same in memory that no program sees, so that nothing is forwarded by it: for tests of those
+    /// who fill and empty it. Needs no privilege; the hash is the same each time.
+    ///
+    /// # Errors
+    /// The kernel's: `ENOMEM`.
+    pub fn in_plain_memory(entries: usize) -> io::Result<Arc<Self>> {
+        let sets = MappedArray::plain(sets_of(entries))?;
+        Ok(Self::empty((sets, MappedArray::plain(1)?), None, MIX))
+    }
+
+    fn empty(
+        (sets, control): (MappedArray<Set>, MappedArray<Control>),
+        targets: Option<OwnedFd>,
+        seed: u64,
+    ) -> Arc<Self> {
+        let (sources_open, targets_open) = (AtomicU64::new(0), AtomicU64::new(0));
+        let cache = Self { sets, control, targets, sources_open, targets_open, seed };
         cache.erase_all();
-        Ok(Arc::new(cache))
+        Arc::new(cache)
     }
 
     fn table(&self) -> Table<'_> {
@@ -159,7 +175,7 @@ impl RouteCache {
     }
 
     /// Makes packets that the worker forwards as `route` says the classifier's. `is_current` is asked
-    /// after the entry is written: whether the tables that `route` comes from are still the published
+    /// when the entry is written and before it counts: whether the tables that `route` comes from are still the published
     /// ones. See the module.
     #[inline]
     pub fn offer(&self, route: &CachedRoute, is_current: impl FnOnce() -> bool) -> Offer {
@@ -235,8 +251,10 @@ impl RouteCache {
     /// The kernel's: `EINVAL` for an interface that is gone.
     pub fn set_target(&self, port: u16, interface_index: u32) -> io::Result<()> {
         self.erase_all();
-        let key = u32::from(port).to_ne_bytes();
-        sys::map_update(self.targets.as_fd(), &key, &interface_index.to_ne_bytes())?;
+        if let Some(targets) = &self.targets {
+            let key = u32::from(port).to_ne_bytes();
+            sys::map_update(targets.as_fd(), &key, &interface_index.to_ne_bytes())?;
+        }
         set(&self.targets_open, port, true);
         Ok(())
     }
@@ -247,20 +265,22 @@ impl RouteCache {
     /// The kernel's.
     pub fn remove_target(&self, port: u16) -> io::Result<()> {
         set(&self.targets_open, port, false);
-        sys::map_delete(self.targets.as_fd(), &u32::from(port).to_ne_bytes()).map(drop)
+        let Some(targets) = &self.targets else { return Ok(()) };
+        sys::map_delete(targets.as_fd(), &u32::from(port).to_ne_bytes()).map(drop)
     }
 
-    /// The side of one port, for its classifier; `None` beyond [`PORTS_MAX`].
+    /// The side of one port, for its classifier; `None` beyond [`PORTS_MAX`] and in plain memory.
     ///
     /// # Errors
     /// The kernel's.
     pub fn port(self: &Arc<Self>, port: u16) -> io::Result<Option<Redirect>> {
-        if usize::from(port) >= PORTS_MAX {
+        if usize::from(port) >= PORTS_MAX || self.targets.is_none() {
             return Ok(None);
         }
         Redirect::new(Arc::clone(self), port).map(Some)
     }
 
+    /// Panics in plain memory, for which there are no classifiers; as the two below.
     pub(crate) fn sets_map(&self) -> BorrowedFd<'_> {
         self.sets.map()
     }
@@ -270,7 +290,7 @@ impl RouteCache {
     }
 
     pub(crate) fn targets_map(&self) -> BorrowedFd<'_> {
-        self.targets.as_fd()
+        self.targets.as_ref().expect("a cache that programs see").as_fd()
     }
 
     /// What the hash of a port's and family's destinations begins with.
@@ -282,6 +302,10 @@ impl RouteCache {
     pub(crate) fn shift(&self) -> u32 {
         self.table().shift()
     }
+}
+
+fn sets_of(entries: usize) -> usize {
+    (entries.clamp(2 * WAYS, 1 << 24) / WAYS).next_power_of_two()
 }
 
 fn bit(port: u16) -> u64 {
@@ -325,13 +349,10 @@ impl<'a> Table<'a> {
             Ok(entry) => entry,
             Err(offer) => return offer,
         };
-        let Some(seen) = entry.write(epoch, key, route) else { return Offer::Withdrawn };
-        fence(Ordering::SeqCst);
-        if is_current() {
-            return Offer::Written;
+        match entry.write(epoch, key, route, is_current) {
+            true => Offer::Written,
+            false => Offer::Withdrawn,
         }
-        entry.erase(seen);
-        Offer::Withdrawn
     }
 
     /// Where to write: over an older answer for the same, a void entry, or one not used of late.
@@ -357,6 +378,7 @@ impl<'a> Table<'a> {
         let epoch = self.epoch.load(Ordering::Relaxed);
         let mut erased = 0;
         for entry in self.entries() {
+            entry.doom();
             if let Some((seen, _, route)) = entry.read(epoch)
                 && is_stale(&route)
             {

@@ -1,4 +1,5 @@
-//! A BPF array that is mapped into this process: what one side writes the other reads.
+//! A BPF array that is mapped into this process: what one side writes the other reads. Or the same
+//! without a program on the other side.
 #![allow(unsafe_code, reason = "maps a BPF array")]
 
 use std::io;
@@ -15,7 +16,7 @@ pub(crate) unsafe trait Shared: Sync {}
 /// An array map with `BPF_F_MMAPABLE` (Linux 5.5), of values of type `T`, all zero at first.
 #[derive(Debug)]
 pub(crate) struct MappedArray<T> {
-    map: OwnedFd,
+    map: Option<OwnedFd>,
     values: NonNull<T>,
     length: usize,
 }
@@ -32,15 +33,31 @@ impl<T: Shared> MappedArray<T> {
     /// The kernel's; without `CAP_BPF` it is `PermissionDenied`.
     pub(crate) fn new(label: &str, length: usize) -> io::Result<Self> {
         const { assert!(size_of::<T>().is_multiple_of(8), "the kernel rounds values up to this") };
-        let map = super::map::create_mapped(label, size_of::<T>(), length)?;
-        // SAFETY: a new shared mapping of the array, whose size the kernel rounds up to pages.
+        Self::map_memory(Some(super::map::create_mapped(label, size_of::<T>(), length)?), length)
+    }
+
+    /// The same in memory of this process alone.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(crate) fn plain(length: usize) -> io::Result<Self> {
+        Self::map_memory(None, length)
+    }
+
+    fn map_memory(map: Option<OwnedFd>, length: usize) -> io::Result<Self> {
+        let (flags, descriptor) = match &map {
+            Some(map) => (libc::MAP_SHARED, map.as_raw_fd()),
+            None => (libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1),
+        };
+        // SAFETY: a new mapping of the array, or of fresh memory, zeros, whose size the kernel rounds up
+        // to pages.
         let address = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
                 length * size_of::<T>(),
                 libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                map.as_raw_fd(),
+                flags,
+                descriptor,
                 0,
             )
         };
@@ -51,9 +68,9 @@ impl<T: Shared> MappedArray<T> {
         Ok(Self { map, values, length })
     }
 
-    /// The map, for programs.
+    /// The map, for programs. Panics when there is none: nobody makes a program for plain memory.
     pub(crate) fn map(&self) -> BorrowedFd<'_> {
-        self.map.as_fd()
+        self.map.as_ref().expect("a map, which programs see").as_fd()
     }
 
     /// The values.

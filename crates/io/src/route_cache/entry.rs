@@ -2,16 +2,20 @@
 //!
 //! Writers are the workers; the control side erases; classifiers on any CPU read. Nobody waits:
 //!
-//! * The **state** is a sequence number and, in the low two bits, empty, being written, or valid. It is
-//!   changed by compare-and-swap, and the sequence moves with each change that takes the entry from
+//! * The **state** is a sequence number and, in the low two bits, empty, being written, doomed, or valid.
+//!   It is changed by compare-and-swap, and the sequence moves with each change that takes the entry from
 //!   somebody, so that no state comes twice.
-//! * A writer takes the entry (being written), then writes the fields, then says valid. One that finds
-//!   the entry being written leaves it to the other. One that dies at it has used it up.
+//! * A writer takes the entry (being written), writes the fields, asks whether they still hold, and then
+//!   says valid. One that finds the entry being written leaves it to the other. One that dies at it has
+//!   used it up.
+//! * The control side dooms an entry that it finds being written: its writer then fails to say valid, and
+//!   empties it. So what the control side has passed by is not valid by an older answer, and does not
+//!   become so, however long the writer was away between asking and saying.
 //! * A reader (the program in `bpf::redirect`; [`Entry::read`] is its twin) loads the state, the fields,
 //!   and the state again: the same valid state twice means that no field was written in between.
 //!
 //! **Orderings.** Writer: the swap to "being written", a release fence, relaxed stores of the fields, a
-//! release store of "valid". So a reader that sees one of the new fields sees the state moved when it
+//! sequentially consistent fence, the question, a releasing swap to "valid". So a reader that sees one of the new fields sees the state moved when it
 //! looks again, if its loads keep their order; and one that sees "valid" sees all fields. The program's
 //! loads keep their order on x86 by themselves, elsewhere they are load-acquire instructions.
 
@@ -26,8 +30,10 @@ const EMPTY: u64 = 0;
 const WRITING: u64 = 1;
 /// Whole.
 pub(crate) const VALID: u64 = 2;
-/// Where the three stand in a state.
+/// Where these stand in a state.
 pub(crate) const STATE_MASK: u64 = 3;
+/// Somebody writes what must not become valid any more.
+const DOOMED: u64 = 3;
 const SEQUENCE: u64 = 4;
 
 /// Set by the program, taken by the control side: the adjacency was used.
@@ -77,15 +83,37 @@ const _: () = assert!(size_of::<Entry>() == 64);
 pub(crate) struct Seen(u64);
 
 impl Entry {
-    /// Replaces what is there; `None` when somebody else writes.
-    pub(super) fn write(&self, epoch: u64, key: Key, route: &CachedRoute) -> Option<Seen> {
+    /// Replaces what is there, if `is_current` holds after it is written; false when it does not, or
+    /// somebody else writes, or the entry was doomed meanwhile.
+    pub(super) fn write(
+        &self,
+        epoch: u64,
+        key: Key,
+        route: &CachedRoute,
+        is_current: impl FnOnce() -> bool,
+    ) -> bool {
         let before = self.state.load(Ordering::Relaxed);
-        if before & STATE_MASK == WRITING {
-            return None;
-        }
         let taken = (before & !STATE_MASK).wrapping_add(SEQUENCE) | WRITING;
-        self.state.compare_exchange(before, taken, Ordering::Acquire, Ordering::Relaxed).ok()?;
+        let swap = |from, to, success| {
+            self.state.compare_exchange(from, to, success, Ordering::Relaxed).is_ok()
+        };
+        if is_taken(before) || !swap(before, taken, Ordering::Acquire) {
+            return false;
+        }
         fence(Ordering::Release);
+        self.fill(epoch, key, route);
+        // One of this and the control side's fence comes first: see `route_cache`.
+        fence(Ordering::SeqCst);
+        let valid = taken & !STATE_MASK | VALID;
+        if is_current() && swap(taken, valid, Ordering::Release) {
+            return true;
+        }
+        // Nobody else changes an entry that is being written, but to doom it.
+        self.state.store((taken & !STATE_MASK).wrapping_add(SEQUENCE) | EMPTY, Ordering::Release);
+        false
+    }
+
+    fn fill(&self, epoch: u64, key: Key, route: &CachedRoute) {
         self.epoch.store(epoch, Ordering::Relaxed);
         for (word, value) in self.destination.iter().zip(key.destination) {
             word.store(value, Ordering::Relaxed);
@@ -99,9 +127,17 @@ impl Entry {
         self.macs.store(u64::from_ne_bytes(macs), Ordering::Relaxed);
         self.macs_rest.store(u32::from_ne_bytes([s[2], s[3], s[4], s[5]]), Ordering::Relaxed);
         self.used.store(0, Ordering::Relaxed);
-        let valid = taken & !STATE_MASK | VALID;
-        self.state.store(valid, Ordering::Release);
-        Some(Seen(valid))
+    }
+
+    /// Keeps what is being written, if anything is, from becoming valid.
+    pub(super) fn doom(&self) {
+        let state = self.state.load(Ordering::Relaxed);
+        if state & STATE_MASK == WRITING {
+            // Fails when it has become valid just now, or was emptied: then it is no longer being written.
+            let doomed = state & !STATE_MASK | DOOMED;
+            let (success, failure) = (Ordering::AcqRel, Ordering::Relaxed);
+            let _ = self.state.compare_exchange(state, doomed, success, failure);
+        }
     }
 
     /// Erases what was seen; false when it is gone already.
@@ -140,7 +176,7 @@ impl Entry {
 
     /// True when somebody writes.
     pub(super) fn is_taken(&self) -> bool {
-        self.state.load(Ordering::Relaxed) & STATE_MASK == WRITING
+        is_taken(self.state.load(Ordering::Relaxed))
     }
 
     /// Whether it was used since the last call of this; for the control side.
@@ -158,4 +194,8 @@ impl Entry {
         self.used.load(Ordering::Relaxed) & bit != 0
             && self.used.fetch_and(!bit, Ordering::Relaxed) & bit != 0
     }
+}
+
+fn is_taken(state: u64) -> bool {
+    matches!(state & STATE_MASK, WRITING | DOOMED)
 }

@@ -1,15 +1,15 @@
-//! A race of workers, the control side and readers over a few entries in plain memory: nothing stale
-//! outlives the offer it was written by, and nobody sees half an entry.
+//! A race of workers, the control side and readers over a few entries in plain memory: once the control
+//! side has erased, nothing older is valid, wherever the workers are; and nobody sees half an entry.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 
-use super::{CachedRoute, Set, Table};
+use super::{CachedRoute, Offer, Set, Table};
 
 const DESTINATIONS: usize = 6;
 const SETS: usize = 2;
-const ROUNDS: usize = 400;
+const ROUNDS: usize = 150;
 /// Publications of a round at the most.
 const PUBLICATIONS: usize = 25;
 /// A worker takes a new snapshot after so many offers, more or less: most of them are made from one
@@ -88,7 +88,15 @@ impl World {
                     (generation, snapshot) = self.snapshot();
                 }
                 let destination = random.below(DESTINATIONS);
-                let current = || self.generation.load(Ordering::Acquire) == generation;
+                let away = random.below(16) == 0;
+                let current = || {
+                    let current = self.generation.load(Ordering::Acquire) == generation;
+                    // The worst moment to lose the processor: between the question and the answer.
+                    if away {
+                        std::thread::yield_now();
+                    }
+                    current
+                };
                 self.table().offer(&route(destination, snapshot[destination]), current);
             }
             self.barrier.wait();
@@ -127,8 +135,8 @@ impl World {
         }
     }
 
-    /// With all workers between two offers: the number of entries, and of those that are not the
-    /// published answer.
+    /// Wherever the workers are: the number of entries, and of those that are not the published answer.
+    /// For the thread that publishes, after it has erased.
     fn check(&self) -> (usize, usize) {
         let (_, snapshot) = self.snapshot();
         let epoch = self.epoch.load(Ordering::Acquire);
@@ -142,7 +150,7 @@ impl World {
 }
 
 #[test]
-fn nothing_stale_outlives_its_offer_and_nobody_sees_half_an_entry() {
+fn nothing_stale_is_valid_after_an_erase_and_nobody_sees_half_an_entry() {
     let world = World {
         sets: (0..SETS).map(|_| Set::default()).collect(),
         epoch: AtomicU64::new(1),
@@ -160,26 +168,70 @@ fn nothing_stale_outlives_its_offer_and_nobody_sees_half_an_entry() {
         }
         let mut random = Random(SEED * 3);
         let (mut held, mut stale) = (0, 0);
+        // Judged at the end: who panics in between leaves the others waiting.
+        let mut check = || {
+            let found = world.check();
+            (held, stale) = (held + found.0, stale + found.1);
+        };
         for _ in 0..ROUNDS {
             world.pause.store(false, Ordering::Release);
             world.barrier.wait();
             for _ in 0..=random.below(PUBLICATIONS) {
                 world.publish(&mut random);
+                // At once and a little later: an offer that was under way must not come true.
+                check();
                 // Lets the workers run now and then, also on a single core.
                 if random.below(4) == 0 {
                     std::thread::yield_now();
                 }
+                check();
             }
             world.pause.store(true, Ordering::Release);
             world.barrier.wait();
-            // Judged at the end: who panics here leaves the others waiting.
-            let found = world.check();
-            (held, stale) = (held + found.0, stale + found.1);
+            check();
             world.barrier.wait();
         }
         world.done.store(true, Ordering::Release);
         assert_eq!(stale, 0, "stale entries, seed {SEED:#x}");
-        assert!(held > ROUNDS / 4, "{held} entries in {ROUNDS} looks: the race was about nothing");
+        assert!(held > ROUNDS / 4, "{held} entries in {ROUNDS} rounds: the race was about nothing");
         assert!(reader.join().expect("the reader does not panic") > 0);
     });
+}
+
+/// A worker that loses the processor after it has asked, until the control side has published and erased.
+#[test]
+fn an_offer_that_was_right_when_it_asked_does_not_come_true_after_the_erase() {
+    let sets: Vec<_> = (0..SETS).map(|_| Set::default()).collect();
+    let epoch = AtomicU64::new(1);
+    let table = Table { sets: &sets, epoch: &epoch, seed: 0x1234 };
+    let valid =
+        || table.entries().filter(|entry| entry.read(epoch.load(Ordering::Acquire)).is_some());
+    let offer = |erase: &dyn Fn()| {
+        table.offer(&route(1, 7), || {
+            erase();
+            true
+        })
+    };
+    assert_eq!(offer(&|| assert_eq!(table.erase(|_| true), 0)), Offer::Withdrawn);
+    assert_eq!(valid().count(), 0);
+    // The epoch that it was written in is over.
+    assert_eq!(offer(&|| table.erase_all()), Offer::Written);
+    assert_eq!(valid().count(), 0);
+    // A second worker takes the other place of the set, and a third goes without, doomed or not.
+    let third = || assert_eq!(table.offer(&route(1, 9), || true), Offer::Withdrawn);
+    let second = || {
+        let meanwhile = || {
+            third();
+            table.erase(|_| false);
+            third();
+            true
+        };
+        assert_eq!(table.offer(&route(1, 8), meanwhile), Offer::Withdrawn);
+    };
+    assert_eq!(offer(&second), Offer::Withdrawn);
+    assert_eq!(valid().count(), 0);
+    // The places are not used up.
+    assert_eq!(offer(&|| {}), Offer::Written);
+    assert_eq!(offer(&|| unreachable!("it is there")), Offer::Present);
+    assert_eq!(valid().count(), 1);
 }

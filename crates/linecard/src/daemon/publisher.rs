@@ -9,7 +9,7 @@ use linecard_packet::AdjacencyId;
 use linecard_services::route::{RouteTables, RouteUpdate, Stale};
 use linecard_tables::publication::{Publish, Writer};
 
-/// A pass over the cache takes a millisecond, so there is one in this time at the most. Publications
+/// A pass looks at each entry of the cache, so there is one in this time at the most. Publications
 /// that come faster erase everything, by one store: while routes change that fast, the workers forward.
 const PASS_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -37,7 +37,8 @@ impl Publisher {
 
     /// Hands what changed in the RIB to the workers' tables; false when it has to be tried again.
     ///
-    /// When it returns true, no classifier forwards by an older answer.
+    /// When it returns true, no packet is looked up in the cache by an older answer any more: those of
+    /// the classifiers that had been looked up by then still go their way.
     pub(super) fn publish(&mut self, rib: &mut Rib) -> bool {
         let mut updates = Vec::new();
         rib.drain(&mut updates);
