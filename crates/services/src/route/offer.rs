@@ -2,12 +2,15 @@
 //!
 //! What may be offered: a packet without VLAN tags on either side, by a route with a single next hop
 //! (which of several a packet takes depends on its flow, and the cache knows destinations only). At most
-//! one packet in [`PACKETS_PER_OFFER`] and [`OFFERS_MAX`] a batch are, so that the cost stays flat
+//! one packet in [`PACKETS_PER_OFFER`] and [`OFFERS_MAX`] a batch are looked at, so that the cost stays flat
 //! whatever the traffic; a destination that has many packets is soon among them.
 //!
 //! Offers are gathered before the batch is sent and made afterwards: from then on newer packets pass
 //! by the worker, and must not overtake those that it still holds. Packets in the receive ring are
-//! overtaken all the same, once for each destination that is learned.
+//! overtaken all the same, once each time that a destination is learned: at first, and again after
+//! its entry was driven out or erased. And packets that the classifier leaves to the worker though their
+//! destination is known (frames with padding, such as short TCP acknowledgements on real Ethernet; those
+//! larger than the MTU) are overtaken by others of their flow as long as there is the entry.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,9 +22,9 @@ use linecard_tables::publication::Reader;
 
 use super::RouteTables;
 
-/// Offers of one batch at the most.
+/// Packets of one batch that are looked at, at the most.
 const OFFERS_MAX: usize = 8;
-/// Of so many packets in a batch one is offered; one in any case.
+/// Of so many packets in a batch one is looked at; one in any case.
 const PACKETS_PER_OFFER: usize = 32;
 
 /// Length of an Ethernet header without tags.
@@ -46,7 +49,8 @@ impl RouteOffers {
     /// Chooses from a batch that came in by `in_port`, is rewritten and still there. `tables` gave the
     /// verdicts.
     ///
-    /// Cost: two loads when the port's classifier does not ask the cache; else a lookup an offer.
+    /// Cost: two loads when the port's classifier does not ask the cache; else a lookup for each packet
+    /// that is looked at, whether it can be offered or not.
     #[inline]
     pub fn gather(
         &mut self,
@@ -71,11 +75,12 @@ impl RouteOffers {
         let wanted = (packets / PACKETS_PER_OFFER).clamp(1, OFFERS_MAX);
         let start = self.start % packets.max(1);
         self.start = self.start.wrapping_add(wanted);
-        let routes = (start..packets).chain(0..start).filter_map(|place| {
-            let Verdict::Forward { .. } = batch.verdicts[place] else { return None };
-            plain_route(batch, place, in_port, memory, tables)
-        });
-        self.gathered.extend(routes.take(wanted));
+        let is_forwarded =
+            |place: &usize| matches!(batch.verdicts[*place], Verdict::Forward { .. });
+        // The bound is on lookups: with multipath routes all of them may be for nothing.
+        let candidates = (start..packets).chain(0..start).filter(is_forwarded).take(wanted);
+        let route = |place| plain_route(batch, place, in_port, memory, tables);
+        self.gathered.extend(candidates.filter_map(route));
     }
 
     /// Offers what was gathered; `tables` are those that it was gathered by.
