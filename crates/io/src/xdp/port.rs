@@ -69,7 +69,8 @@ impl XdpPort {
     /// The same, and the program for native mode forwards by the route cache, too.
     ///
     /// # Errors
-    /// Those of [`Self::new`].
+    /// Those of [`Self::new`]. The larger program may be refused where the smaller one is not: its
+    /// load-acquire instructions, which only x86-64 does without, need Linux 6.15.
     pub fn with_route_cache(
         interface_index: u32,
         mac_address: [u8; 6],
@@ -139,6 +140,12 @@ impl XdpPort {
     /// The kernel's.
     pub fn outcomes(&self) -> io::Result<[OutcomeTotals; Outcome::ALL.len()]> {
         self.maps.outcome_totals(self.cpus)
+    }
+
+    /// Whether the program for native mode forwards by a route cache.
+    #[must_use]
+    pub fn has_route_cache(&self) -> bool {
+        self.redirect.is_some()
     }
 
     /// What the classifier has forwarded by itself to each port, by number; empty without a route

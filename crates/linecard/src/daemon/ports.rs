@@ -179,8 +179,8 @@ impl Plan {
 
     fn xdp(&self, port: &PlannedPort, shared: SharedMaps<'_>) -> anyhow::Result<KernelSide> {
         let (interface, options) = (&port.interface, port.options);
-        let load = || {
-            let redirect = shared.cache.map(|cache| cache.port(port.id.0)).transpose()?.flatten();
+        let side = || shared.cache.map(|cache| cache.port(port.id.0)).transpose();
+        let load = |redirect| {
             XdpPort::with_route_cache(
                 interface.index,
                 interface.mac_address,
@@ -190,7 +190,16 @@ impl Plan {
                 redirect,
             )
         };
-        let mut port = load().map_err(|error| explain("load the XDP program", error))?;
+        let refused = |error: &io::Error| {
+            warn!(
+                port = interface.name,
+                "its packets all go through the workers, since the kernel refuses the XDP program \
+                 with the route cache (other processors than x86-64 need Linux 6.15); mode = \"off\" \
+                 in [route_cache] ends this warning: {error}"
+            );
+        };
+        let mut port = with_or_without(|| Ok(side()?.flatten()), load, refused)
+            .map_err(|error| explain("load the XDP program", error))?;
         let modes: &[AttachMode] = match options.xdp_mode {
             XdpMode::Auto => &[AttachMode::Native, AttachMode::Generic],
             XdpMode::Native => &[AttachMode::Native],
@@ -278,6 +287,24 @@ impl Drop for ServedPort {
     }
 }
 
+/// Loads with what `side` gives; if either fails, says so and loads without it.
+fn with_or_without<S, T>(
+    side: impl FnOnce() -> io::Result<Option<S>>,
+    load: impl Fn(Option<S>) -> io::Result<T>,
+    refused: impl FnOnce(&io::Error),
+) -> io::Result<T> {
+    let with = match side() {
+        Ok(None) => return load(None),
+        Ok(side) => load(side),
+        Err(error) => Err(error),
+    };
+    with.or_else(|error| {
+        let loaded = load(None)?;
+        refused(&error);
+        Ok(loaded)
+    })
+}
+
 fn restore_vlan_stripping(interface: &Interface) {
     if let Err(error) = interface.strip_vlan_tags() {
         warn!(port = interface.name, %error, "VLAN tag stripping stays off");
@@ -324,4 +351,34 @@ fn explain_attach(interface: &Interface, mode: AttachMode, error: io::Error) -> 
     };
     let what = format!("cannot attach the XDP program to {name} ({mode}): {remedy}");
     anyhow::Error::new(error).context(what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_is_refused_with_the_cache_is_loaded_without() {
+        let refusal = || io::Error::from_raw_os_error(EINVAL);
+        let load = |side: Option<u8>| if side == Some(1) { Err(refusal()) } else { Ok(side) };
+        let mut warnings = 0;
+        let mut warn = |_: &io::Error| warnings += 1;
+        let accepted = with_or_without(|| Ok(Some(2)), load, &mut warn);
+        let unwanted = with_or_without(|| Ok(None), load, &mut warn);
+        let refused = with_or_without(|| Ok(Some(1)), load, &mut warn);
+        let no_side = with_or_without(|| Err(refusal()), load, &mut warn);
+        assert_eq!(accepted.expect("it loads"), Some(2));
+        assert_eq!(unwanted.expect("it loads"), None);
+        assert_eq!(refused.expect("it loads without"), None);
+        assert_eq!(no_side.expect("it loads without"), None);
+        assert_eq!(warnings, 2);
+    }
+
+    #[test]
+    fn a_program_that_is_refused_in_any_case_is_no_warning_of_the_caches() {
+        let load = |_: Option<u8>| Err::<(), _>(io::Error::from_raw_os_error(EPERM));
+        let warn = |_: &io::Error| panic!("the cache is not to blame");
+        let error = with_or_without(|| Ok(Some(1)), load, warn).expect_err("refused twice");
+        assert_eq!(error.raw_os_error(), Some(EPERM));
+    }
 }
