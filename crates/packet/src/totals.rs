@@ -19,7 +19,8 @@ pub struct PortTotals {
     pub received_bytes: u64,
     /// Of the packets that came in here, those that some port's transmit queue took.
     pub forwarded_packets: u64,
-    /// Bytes of those, as sent.
+    /// Bytes of those, as sent. Redirected frames that the outgoing port then lost are among them:
+    /// the kernel says how many they were and not how long.
     pub forwarded_bytes: u64,
     /// Of `forwarded_packets`, those that the port's classifier redirected by itself to the other
     /// port, by the route cache.
@@ -29,7 +30,8 @@ pub struct PortTotals {
     pub sent_packets: u64,
     /// Packets in this port's transmit queues.
     pub queued_packets: u64,
-    /// Bytes that this port's transmit queues took, whether they have left yet or not.
+    /// Bytes that this port's transmit queues took, whether they have left yet or not, and those of
+    /// redirected frames, with the lost ones as in `forwarded_bytes`.
     pub transmitted_bytes: u64,
     /// Of the packets that came in here, those dropped (`transmit_invalid`,
     /// `shutdown`: of those that should have left here).

@@ -1,13 +1,14 @@
 //! The route cache as the daemon runs it: which ports take part, and what was counted.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use linecard_control::config::{Config, RouteCacheMode};
 use linecard_control::mirror::xdp_features::XdpFeatures;
 use linecard_control::rib::Rib;
-use linecard_io::bpf::LossCounter;
+use linecard_io::bpf::{LossCounter, RedirectLosses, Redirected};
 use linecard_io::route_cache::PORTS_MAX;
 use linecard_io::{AttachMode, RouteCache};
 use linecard_packet::{AdjacencyId, DropReason, PortId, PortTotals};
@@ -16,7 +17,7 @@ use tracing::{debug, info, warn};
 use super::ports::{KernelSide, ServedPort};
 use super::source::Shared;
 
-/// Entries of the cache: 8 MiB. Twice as many as destinations that a busy access router has at a time.
+/// Entries of the cache: 8 MiB.
 const ENTRIES: usize = 131_072;
 /// How often the daemon looks which ports take redirected frames.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -27,6 +28,50 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 pub(super) struct Redirects {
     pub(super) cache: Arc<RouteCache>,
     losses: LossCounter,
+    books: Mutex<Books>,
+}
+
+/// What was last read from the kernel.
+struct Books {
+    /// By port number; `None` where losses are not counted, so that nothing may be redirected to or from.
+    ports: Vec<Option<PortBooks>>,
+    /// A read has failed, and was said to have.
+    failed: bool,
+}
+
+/// What came in by one port, for each outgoing port by number. Both of one time: losses that are newer
+/// than what they are losses of would make counters run backwards.
+#[derive(Default)]
+struct PortBooks {
+    losses: Vec<RedirectLosses>,
+    redirected: Vec<Redirected>,
+}
+
+impl PortBooks {
+    /// Losses first: they are counted after the redirect, so there are never more of them.
+    fn read(losses: &LossCounter, port: &ServedPort) -> io::Result<Self> {
+        let losses = losses.of_port(port.id.0)?;
+        let KernelSide::Xdp(xdp, _) = &port.side else { return Ok(Self::default()) };
+        Ok(Self { losses, redirected: xdp.redirected()? })
+    }
+}
+
+impl Books {
+    fn new() -> Self {
+        Self { ports: (0..PORTS_MAX).map(|_| None).collect(), failed: false }
+    }
+
+    /// Takes what was read, or stays at what was read before.
+    fn update(&mut self, port: PortId, name: &str, read: impl FnOnce() -> io::Result<PortBooks>) {
+        let Some(books) = &mut self.ports[port.index()] else { return };
+        match read() {
+            Ok(read) => *books = read,
+            Err(error) if !std::mem::replace(&mut self.failed, true) => {
+                warn!(port = name, %error, "counters of redirected frames stand still");
+            }
+            Err(_) => {}
+        }
+    }
 }
 
 impl Redirects {
@@ -38,7 +83,7 @@ impl Redirects {
         let open = || {
             let cache = RouteCache::new(ENTRIES)?;
             let losses = LossCounter::attach(&cache)?;
-            std::io::Result::Ok(Self { cache, losses })
+            io::Result::Ok(Self { cache, losses, books: Mutex::new(Books::new()) })
         };
         match open() {
             Ok(redirects) => Some(redirects),
@@ -55,26 +100,40 @@ impl Redirects {
         for port in ports.iter().filter(|port| takes_part(port)) {
             let PortId(number) = port.id;
             match self.losses.set_port(number, port.interface.index) {
-                Ok(()) => self.cache.set_source(number, true),
+                Ok(()) => {
+                    self.books().ports[usize::from(number)] = Some(PortBooks::default());
+                    self.cache.set_source(number, has_route_cache(port));
+                }
                 Err(error) => warn!(port = port.interface.name, %error, "not in the route cache"),
             }
         }
     }
 
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The books, as new as can be.
+    fn read(&self, ports: &[ServedPort]) -> MutexGuard<'_, Books> {
+        let mut books = self.books();
+        for port in ports.iter().filter(|port| takes_part(port)) {
+            let read = || PortBooks::read(&self.losses, port);
+            books.update(port.id, &port.interface.name, read);
+        }
+        books
+    }
+
     /// Adds what the classifiers have forwarded by themselves, which no worker has seen: received and
     /// forwarded where it came in, sent where it left.
     pub(super) fn add_to(&self, totals: &mut [PortTotals], ports: &[ServedPort]) {
-        for port in ports.iter().filter(|port| takes_part(port)) {
-            let KernelSide::Xdp(xdp, _) = &port.side else { continue };
-            let from = port.id.index();
-            // Losses first: they are counted after the redirect, so there are never more of them.
-            let losses = self.losses.of_port(port.id.0).unwrap_or_default();
-            let redirected = xdp.redirected().unwrap_or_default();
+        for (from, books) in self.read(ports).ports.iter().enumerate().take(totals.len()) {
+            let Some(PortBooks { losses, redirected }) = books else { continue };
             for (to, (redirected, lost)) in redirected.iter().zip(losses).enumerate() {
                 if redirected.packets == 0 || to >= totals.len() {
                     continue;
                 }
                 let forwarded = redirected.packets.saturating_sub(lost.full + lost.refused);
+                // How long the lost frames were nobody tells: the bytes hold them, too.
                 let incoming = &mut totals[from];
                 incoming.received_packets += redirected.packets;
                 incoming.received_bytes += redirected.bytes;
@@ -101,11 +160,15 @@ impl Redirects {
     /// Frames that each port has refused so far.
     fn refused(&self, ports: &[ServedPort]) -> Vec<u64> {
         let mut refused = vec![0; PORTS_MAX];
-        for port in ports.iter().filter(|port| takes_part(port)) {
-            let losses = self.losses.of_port(port.id.0).unwrap_or_default();
-            refused.iter_mut().zip(losses).for_each(|(sum, lost)| *sum += lost.refused);
+        for books in self.read(ports).ports.iter().flatten() {
+            refused.iter_mut().zip(&books.losses).for_each(|(sum, lost)| *sum += lost.refused);
         }
         refused
+    }
+
+    /// Whether what is lost on the way to a port is counted.
+    fn is_counted(&self, port: PortId) -> bool {
+        self.books().ports.get(port.index()).is_some_and(Option::is_some)
     }
 }
 
@@ -114,6 +177,11 @@ fn takes_part(port: &ServedPort) -> bool {
     matches!(port.side, KernelSide::Xdp(_, AttachMode::Native))
         && !port.zero_copy
         && port.id.index() < PORTS_MAX
+}
+
+/// Whether its classifier asks the cache: not when the kernel has refused the program that does.
+fn has_route_cache(port: &ServedPort) -> bool {
+    matches!(&port.side, KernelSide::Xdp(xdp, _) if xdp.has_route_cache())
 }
 
 /// Opens and closes ports to redirected frames, as the kernel says and as it turns out.
@@ -159,7 +227,9 @@ impl TargetWatch {
                 self.paused[at] = Some(now + REFUSED_PAUSE);
             }
             self.paused[at] = self.paused[at].filter(|&until| now < until);
-            let ready = able.contains(&port.interface.index) && is_up(&rib, port);
+            let ready = able.contains(&port.interface.index)
+                && is_up(&rib, port)
+                && redirects.is_counted(port.id);
             set(redirects, port, ready && self.paused[at].is_none());
         }
         self.refused = refused;
@@ -182,5 +252,36 @@ fn set(redirects: &Redirects, port: &ServedPort, open: bool) {
     match outcome {
         Ok(()) => info!(port = name, open, "redirected frames may leave by it"),
         Err(error) => warn!(port = name, %error, "cannot change where redirected frames leave"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_that_fails_leaves_what_was_read_before() {
+        let of = |packets, full| PortBooks {
+            losses: vec![RedirectLosses { full, refused: 0 }],
+            redirected: vec![Redirected { packets, bytes: 60 * packets }],
+        };
+        let failure = || Err(io::Error::from_raw_os_error(libc::ENOMEM));
+        let mut books = Books::new();
+        books.ports[3] = Some(PortBooks::default());
+        books.update(PortId(3), "p", || Ok(of(10, 1)));
+        books.update(PortId(3), "p", failure);
+        let kept = books.ports[3].as_ref().expect("it is counted");
+        assert_eq!((kept.redirected[0].packets, kept.losses[0].full), (10, 1));
+        assert!(books.failed);
+        books.update(PortId(3), "p", || Ok(of(20, 2)));
+        let new = books.ports[3].as_ref().expect("it is counted");
+        assert_eq!((new.redirected[0].packets, new.losses[0].full), (20, 2));
+    }
+
+    #[test]
+    fn a_port_whose_losses_are_not_counted_stays_out_of_the_books() {
+        let mut books = Books::new();
+        books.update(PortId(3), "p", || panic!("nobody asks"));
+        assert!(books.ports[3].is_none());
     }
 }
