@@ -1,4 +1,5 @@
-//! Transmission by XDP, for drivers that take redirected frames and have no zero-copy.
+//! Transmission by XDP, for drivers that take redirected frames and have no zero-copy. The benchmark
+//! on veth (`linecard/benches/veth`) is its only user so far: ports transmit by AF_XDP and AF_PACKET.
 //!
 //! In copy mode an AF_XDP socket makes a socket buffer of each frame and walks it through the transmit
 //! path alone: on veth that is a microsecond a frame, whatever the batch. XDP frames go to the same
@@ -13,10 +14,12 @@
 //! some interface (`bpf_dispatcher_add_prog`). So it is attached to one, the *anchor*, where it passes all
 //! frames on. A call then costs some 12 µs, and a frame 0.2 µs.
 //!
-//! What it does not do: the driver may drop frames of a bulk, which `bpf::redirect_losses` counts; a veth
-//! whose peer neither has an XDP program nor `gro on` drops all. Each call has a page pool of its own,
+//! What it does not do: the driver may drop frames of a bulk, and nobody counts them (the frames come from
+//! the loopback, which is no port of `bpf::redirect_losses`); a veth whose peer neither has an XDP program
+//! nor `gro on` drops all. Each call has a page pool of its own,
 //! which lives on until the receiver has freed the last of its pages.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -62,6 +65,27 @@ mod shared {
     unsafe impl Shared for Slot {}
     // SAFETY: one atomic integer of 64 bits.
     unsafe impl Shared for Control {}
+}
+
+/// A flush that failed.
+#[derive(Debug)]
+pub struct FlushError {
+    /// Frames, the first that were pushed, that the program redirected all the same.
+    pub sent: usize,
+    /// Why not more.
+    pub error: io::Error,
+}
+
+impl fmt::Display for FlushError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "only {} frames were sent: {}", self.sent, self.error)
+    }
+}
+
+impl std::error::Error for FlushError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
 }
 
 /// Sends frames of one worker to several interfaces. Dropping it detaches its program.
@@ -124,12 +148,16 @@ impl LiveTransmitter {
     /// Sends what was pushed, in its order, and returns how many frames that were. One system call.
     ///
     /// # Errors
-    /// The kernel's; the frames that were not sent by then are lost.
-    pub fn flush(&mut self) -> io::Result<usize> {
+    /// The kernel's, with the number of frames that were sent by then; the others are lost.
+    pub fn flush(&mut self) -> Result<usize, FlushError> {
         let frames = std::mem::take(&mut self.pending);
         if frames > 0 {
-            self.control.values()[0].next.store(0, Ordering::Relaxed);
-            self.program.run_live(&TEMPLATE, frames as u32)?;
+            let next = &self.control.values()[0].next;
+            next.store(0, Ordering::Relaxed);
+            self.program.run_live(&TEMPLATE, frames as u32).map_err(|error| {
+                // The program counts the slots up as it redirects them.
+                FlushError { sent: next.load(Ordering::Relaxed) as usize, error }
+            })?;
         }
         Ok(frames)
     }
