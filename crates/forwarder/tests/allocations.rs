@@ -3,14 +3,21 @@
 mod common;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use common::{Rig, RigConfig, to_router};
+use linecard_io::RouteCache;
+use linecard_services::route::RouteOffers;
 use linecard_wire::builder::{Ipv4, Ipv6, Udp};
 
 #[test]
 fn a_round_allocates_nothing() {
     // The device for punted packets is full, since the one of these tests allocates.
     let mut rig = Rig::new(&RigConfig { punt_packets_max: 0, ..RigConfig::default() });
+    let cache = RouteCache::in_plain_memory(4).expect("a page of memory");
+    cache.set_source(0, true);
+    cache.set_target(1, 0).expect("nothing that could fail");
+    rig.worker.offer_routes(RouteOffers::new(Arc::clone(&cache)));
     let source = Ipv4Addr::new(10, 0, 0, 2);
     let source6: Ipv6Addr = "2001:db8::2".parse().unwrap();
     let mut packets = Vec::new();
@@ -39,6 +46,7 @@ fn a_round_allocates_nothing() {
         assert_eq!(allocations.count_total, 0, "round {round}: {allocations:?}");
         while rig.peers[1].receive().is_some() {}
     }
+    assert!(cache.entries() > 0, "routes were offered");
     let totals = rig.totals();
     assert_eq!(totals[0].received_packets, 6_000);
     assert!(totals[0].forwarded_packets > 2_000, "{totals:?}");
