@@ -2,7 +2,8 @@
 //!
 //! `cargo bench -p linecard-forwarder` prints nanoseconds a packet, the median of several rounds with
 //! the least and the most. The headers of a round's packets are larger than the caches (`--frames`), and
-//! were written before the first of them is read; destinations are random.
+//! were written before the first of them is read; destinations are random. With `--scatter` the packets
+//! lie in memory in random order.
 
 use std::hint::black_box;
 use std::os::fd::BorrowedFd;
@@ -76,7 +77,14 @@ impl Bench {
         assert_eq!(writer.publish(), Publish::Published);
         let config = MemoryConfig { frames, chunk_bytes: 2048 };
         let mut memory = PacketMemory::new(config).expect("packet memory");
-        let frames = (0..frames).map(|_| memory.allocate().expect("a frame")).collect();
+        let mut frames: Vec<Frame> =
+            (0..frames).map(|_| memory.allocate().expect("a frame")).collect();
+        if std::env::args().any(|argument| argument == "--scatter") {
+            let mut random = Random::new(8);
+            for i in (1..frames.len()).rev() {
+                frames.swap(i, random.below(i + 1));
+            }
+        }
         Self { memory, writer, frames, headers: Headers(Random::new(7)) }
     }
 

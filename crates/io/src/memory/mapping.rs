@@ -21,9 +21,8 @@ pub(super) struct Mapping {
 unsafe impl Send for Mapping {}
 
 impl Mapping {
-    /// Maps `bytes` of zeroes, in huge pages where the kernel gives them: a table of two-kilobyte chunks
-    /// in 4 KiB pages needs a page walk for every second packet (3 to 5 ns each, measured on random
-    /// headers). All pages are there when it returns, so that the packet path never faults.
+    /// Maps `bytes` of zeroes, in huge pages where the kernel gives them: two-kilobyte chunks in 4 KiB pages
+    /// need a page walk for every second packet (0.7 ns a packet, docs/performance.md). All pages are there when it returns, so that the packet path never faults.
     ///
     /// # Errors
     /// The kernel's, when there is not so much memory.
