@@ -33,6 +33,7 @@ mod report;
 mod tables;
 mod traffic;
 
+use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -81,7 +82,8 @@ pub(crate) struct Args {
     /// Draw a picture of the cycles; the name ends in .svg
     #[arg(long, value_name = "FILE", value_parser = plot::path, value_hint = ValueHint::FilePath)]
     plot: Option<PathBuf>,
-    /// Say how many cores of this machine carry this rate each way of IMIX, such as 1.2Tbps
+    /// Say how many cores of this machine carry this rate each way of IMIX, such as 1.2Tbps; with --json
+    /// the result is an object of `cases` and `cores_for`
     #[arg(long, value_name = "RATE")]
     cores_for: Option<BitRate>,
 }
@@ -93,6 +95,14 @@ pub(crate) fn run(args: &Args, json: bool) -> anyhow::Result<ExitCode> {
         return list(json);
     }
     let mut cases = cases::select(&args.cases)?;
+    if let Some(path) = &args.plot {
+        // Before a minute is spent on what cannot be drawn.
+        File::options()
+            .append(true)
+            .create(true)
+            .open(path)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
     if args.cores_for.is_some() {
         cores::complete(&mut cases, args.cases.is_empty());
     }
@@ -102,7 +112,8 @@ pub(crate) fn run(args: &Args, json: bool) -> anyhow::Result<ExitCode> {
     if args.cases.is_empty() {
         cases.retain(|case| bench.has_cores_for(case));
     }
-    progress.begin(cases.len());
+    let asked = cases.len();
+    progress.begin(asked);
     let mut figures: Vec<Figures> = Vec::new();
     let (mut failed, mut signal) = (false, None);
     for case in cases {
@@ -122,6 +133,13 @@ pub(crate) fn run(args: &Args, json: bool) -> anyhow::Result<ExitCode> {
     }
     progress.end();
     show(args, json, &figures)?;
+    if signal.is_some() {
+        eprintln!("interrupted: {} of {asked} cases were measured", figures.len());
+    } else if let Some(path) = &args.plot
+        && !figures.is_empty()
+    {
+        plot::draw(path, &figures)?;
+    }
     Ok(match signal {
         Some(signal) => ExitCode::from(signal.saturating_add(128)),
         None if failed => ExitCode::FAILURE,
@@ -130,26 +148,19 @@ pub(crate) fn run(args: &Args, json: bool) -> anyhow::Result<ExitCode> {
 }
 
 fn show(args: &Args, json: bool, figures: &[Figures]) -> anyhow::Result<()> {
-    if json {
-        output::json(&figures)?;
-    } else if !figures.is_empty() {
-        output::line(&report::text(figures))?;
-    }
-    if let Some(path) = &args.plot
-        && !figures.is_empty()
-    {
-        plot::draw(path, figures)?;
-    }
-    if let Some(rate) = args.cores_for {
-        let answer = cores::answer(rate, figures);
-        // With --json stdout holds the array and nothing else.
-        if json {
-            eprintln!("{answer}");
-        } else {
-            output::line(&format!("\n{answer}"))?;
+    let answer = args.cores_for.map(|rate| cores::answer(rate, figures));
+    match (&answer, json) {
+        (Some(answer), true) => {
+            return output::json(&serde_json::json!({ "cases": figures, "cores_for": answer }));
         }
+        (None, true) => return output::json(&figures),
+        (_, false) if !figures.is_empty() => output::line(&report::text(figures))?,
+        (_, false) => (),
     }
-    Ok(())
+    match answer {
+        Some(answer) => output::line(&format!("\n{answer}")),
+        None => Ok(()),
+    }
 }
 
 fn list(json: bool) -> anyhow::Result<ExitCode> {

@@ -57,7 +57,10 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     let api = Server::reserve(&ServerConfig {
         socket: config.api.socket.clone(),
         group: config.api.group.clone(),
-    })?;
+    })
+    .context(
+        "run as root, or with the capabilities in the README and an [api] socket of your own",
+    )?;
     let local = LocalAddresses::new().map_err(|error| ports::explain("create a BPF map", error))?;
     let switch = DeadManSwitch::new(plan.workers)
         .map_err(|error| ports::explain("map a BPF array", error))?;
@@ -83,9 +86,6 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         bypassed,
         redirects,
     });
-    let server = api.serve(Arc::new(DaemonSource::new(Arc::clone(&shared))))?;
-    info!(workers = plan.workers, socket = %server.socket().display(), "forwarding");
-
     let control = ControlLoop {
         shared: &shared,
         mirror,
@@ -95,6 +95,10 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         punt: &punt,
         resync_due: started,
     };
+    // Before anybody can ask: the first answer must not be that there are no routes.
+    control.report();
+    let server = api.serve(Arc::new(DaemonSource::new(Arc::clone(&shared))))?;
+    info!(workers = plan.workers, socket = %server.socket().display(), "forwarding");
     let outcome = control.run(&signals);
 
     info!("stopping: the kernel takes over");

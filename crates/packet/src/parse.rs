@@ -40,7 +40,7 @@ const PREFETCH_PACKETS: usize = 24;
 /// the route stage, which knows all interfaces.
 ///
 /// Cost: the first cache line of each packet, of which the next ones are prefetched; what most packets
-/// are, plain IPv4 or IPv6 without tags, takes [`plain`] and its one branch.
+/// are, plain IPv4 or IPv6 without tags, takes the path of `plain` and its one branch.
 pub fn parse(batch: &mut Batch, in_port: PortId, memory: &PacketMemory, station: &Station) {
     let frames = &batch.frames[..];
     let fresh = Metadata::of_port(in_port);

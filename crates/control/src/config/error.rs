@@ -117,6 +117,13 @@ fn suggestion(message: &str) -> Option<String> {
         .map(|word| (strsim::damerau_levenshtein(unknown, word), *word))
         .min()
         .filter(|&(edits, word)| edits <= SUGGESTION_EDITS_MAX && edits < word.len());
+    // Of two values the nearer may be the opposite of what was meant.
+    let is_case = known.iter().any(|word| word.eq_ignore_ascii_case(unknown));
+    if let ([one, other], true, false) =
+        (&known[..], message.starts_with("unknown variant"), is_case)
+    {
+        return Some(format!("it is `{one}` or `{other}`"));
+    }
     Some(match nearest {
         Some((_, word)) => format!("did you mean `{word}`?"),
         None if known.is_empty() => "nothing may stand here".to_owned(),

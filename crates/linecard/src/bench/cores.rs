@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::Serialize;
+
 use super::cases::{CASES, Case};
 use super::measure::Figures;
 
@@ -68,43 +70,81 @@ pub(super) fn complete(cases: &mut Vec<&'static Case>, none_asked: bool) {
         .collect();
 }
 
-/// Cores for `rate` each way, from the IMIX cases that were measured.
-pub(super) fn answer(rate: BitRate, figures: &[Figures]) -> String {
-    let imix: Vec<&Figures> =
-        figures.iter().filter(|of| of.imix_measured && of.workers == 1).collect();
-    if imix.is_empty() {
-        return format!("Cores for {rate}: no IMIX case was measured.");
+/// The answer, to be shown as text or as JSON.
+#[derive(Debug, Serialize)]
+pub(super) struct Answer {
+    rate_bits_per_second: f64,
+    /// One for each IMIX case that was measured; none if none was.
+    cases: Vec<Cores>,
+    /// What a core of several carries of what one alone does; at most 1.
+    efficiency: f64,
+    assumptions: Vec<String>,
+}
+
+/// Cores that the figures of one case ask for.
+#[derive(Debug, Serialize)]
+struct Cores {
+    case: &'static str,
+    /// With 20 bytes of preamble and gap counted for each packet.
+    cores_l1: f64,
+    /// Without.
+    cores_l2: f64,
+    mpps_per_core: f64,
+    gbps_l1: f64,
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rate = BitRate(self.rate_bits_per_second);
+        if self.cases.is_empty() {
+            return write!(f, "Cores for {rate}: no IMIX case was measured.");
+        }
+        write!(f, "Cores of this machine for {rate} each way of IMIX:")?;
+        for of in &self.cases {
+            write!(
+                f,
+                "\n  {:<20} {:>4} cores ({} if the rate does not count preamble and gap): {:.1} Mpps, \
+                 {:.1} Gbit/s a core",
+                of.case, of.cores_l1, of.cores_l2, of.mpps_per_core, of.gbps_l1
+            )?;
+        }
+        write!(f, "\nAssumed:")?;
+        self.assumptions.iter().try_for_each(|text| write!(f, "\n  - {text}"))
     }
+}
+
+/// Cores for `rate` each way, from the IMIX cases that were measured.
+pub(super) fn answer(rate: BitRate, figures: &[Figures]) -> Answer {
     let scaling = figures
         .iter()
         .filter(|of| of.imix_measured)
         .find_map(|of| Some((of, of.speedup_over_one_worker?)));
     // More than linear is luck.
     let efficiency = scaling.map_or(1.0, |(of, speedup)| (speedup / of.workers as f64).min(1.0));
-    let mut lines = vec![format!("Cores of this machine for {rate} each way of IMIX:")];
-    for of in imix {
-        let cores = |gbps: f64| (rate.0 / (gbps * 1e9 * efficiency)).ceil();
-        lines.push(format!(
-            "  {:<20} {:>4} cores ({} if the rate does not count preamble and gap): {:.1} Mpps, \
-             {:.1} Gbit/s a core",
-            of.case,
-            cores(of.gbps_l1),
-            cores(of.gbps_l2),
-            of.mpps_per_core,
-            of.gbps_l1
-        ));
+    let cores = |gbps: f64| (rate.0 / (gbps * 1e9 * efficiency)).ceil();
+    let imix = figures.iter().filter(|of| of.imix_measured && of.workers == 1);
+    let cases = imix.map(|of| Cores {
+        case: of.case,
+        cores_l1: cores(of.gbps_l1),
+        cores_l2: cores(of.gbps_l2),
+        mpps_per_core: of.mpps_per_core,
+        gbps_l1: of.gbps_l1,
+    });
+    Answer {
+        rate_bits_per_second: rate.0,
+        cases: cases.collect(),
+        efficiency,
+        assumptions: assumptions(scaling, figures),
     }
-    lines.push("Assumed:".to_owned());
-    lines.extend(assumptions(scaling, figures).into_iter().map(|text| format!("  - {text}")));
-    lines.join("\n")
 }
 
 fn assumptions(scaling: Option<(&Figures, f64)>, figures: &[Figures]) -> Vec<String> {
     let linear = match scaling {
         Some((of, speedup)) => format!(
-            "throughput grows with cores as {} workers over one here: ×{speedup:.2}, carried on \
-             to any number of cores",
-            of.workers
+            "throughput grows with cores as {workers} workers over one here, ×{speedup:.2} (counted as \
+             ×{:.2}: more than linear is luck), carried on to any number of cores, for IPv6 too",
+            speedup.min(of.workers as f64),
+            workers = of.workers
         ),
         None => "throughput grows in proportion to cores; not measured".to_owned(),
     };

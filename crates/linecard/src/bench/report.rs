@@ -56,14 +56,21 @@ fn notes(figures: &[Figures]) -> String {
          round. Every packet was checked."
             .to_owned(),
     ];
+    if figures.iter().any(|of| of.speedup_over_one_worker.is_some()) {
+        notes.push(
+            "Workers (×): all together against one of them alone, in the same rounds and with as many \
+             packets each. Mpps and cycles are those of a core, Gbit/s of all workers."
+                .to_owned(),
+        );
+    }
     let smallest = figures.iter().filter(|of| of.packets_in == "memory");
     if let Some(bytes) = smallest.map(|of| of.working_set_bytes).min()
         && bytes <= machine.l3_bytes
     {
         notes.push(format!(
-            "The packets' headers ({} MiB) fit into the last cache ({} MiB): not for comparison.",
-            bytes >> 20,
-            machine.l3_bytes >> 20
+            "The packets' headers ({} KiB) fit into the last cache ({} KiB): not for comparison.",
+            bytes >> 10,
+            machine.l3_bytes >> 10
         ));
     }
     notes.join("\n")

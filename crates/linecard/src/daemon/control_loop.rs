@@ -155,7 +155,8 @@ impl ControlLoop<'_> {
         self.publisher.writer().pending()
     }
 
-    fn report(&self) {
+    /// Brings up to date what the API tells of the control side.
+    pub(super) fn report(&self) {
         let routes = (self.pending() == 0).then(|| self.shared.rib().prefixes());
         let mut status = self.shared.status();
         status.snapshot_version = self.generation();

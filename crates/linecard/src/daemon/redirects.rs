@@ -250,7 +250,8 @@ fn set(redirects: &Redirects, port: &ServedPort, open: bool) {
         false => redirects.cache.remove_target(number),
     };
     match outcome {
-        Ok(()) => info!(port = name, open, "redirected frames may leave by it"),
+        Ok(()) if open => info!(port = name, "route cache: classifiers forward to it"),
+        Ok(()) => info!(port = name, "route cache: classifiers do not forward to it any more"),
         Err(error) => warn!(port = name, %error, "cannot change where redirected frames leave"),
     }
 }

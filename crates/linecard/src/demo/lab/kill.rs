@@ -36,8 +36,10 @@ fn run(stage: &mut Stage, scene: &Scene<'_>) -> anyhow::Result<Finding> {
     let generator = load.start(&stage.topology.client)?;
     let time = scene.pace.time(Duration::from_secs(1));
     let progress = |by: &str| {
-        let (sent, arrived) = (count(generator.sent()), count(sink.packets()));
-        format!("by {by}: {sent} sent, {arrived} arrived")
+        // In this order: what is under way must not look as if more arrived than was sent.
+        let arrived = sink.packets();
+        let sent = count(generator.sent());
+        format!("now by {by}; so far {sent} sent, {} arrived", count(arrived))
     };
     scene.watch(time, || Ok(progress("Linecard")))?;
     stage.kill_router(last)?;
