@@ -140,7 +140,9 @@ fn what_a_port_refuses_is_counted_and_the_worker_takes_over() {
     let load = load.start(&topology.client).expect("a load");
     assert!(sink.wait_packets(500, DEADLINE), "traffic flows");
     take_redirects(&topology, false);
-    daemon.wait_for("the port closed", |daemon| daemon.log().contains("open=false"));
+    daemon.wait_for("the port closed", |daemon| {
+        daemon.log().contains("do not forward to it any more")
+    });
     let after_that = redirected(&daemon);
     let goal = sink.packets() + 1_000;
     assert!(sink.wait_packets(goal, DEADLINE), "traffic flows again");
