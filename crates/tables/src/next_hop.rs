@@ -175,13 +175,7 @@ impl NextHopGroups {
     #[inline]
     #[must_use]
     pub fn select(&self, id: u32, hash: u32) -> u32 {
-        match self.groups.get(id as usize) {
-            Some(group) if group.mask != 0 => {
-                self.buckets[(group.start + (hash & group.mask)) as usize]
-            }
-            Some(group) => group.start,
-            None => NO_NEXT_HOP,
-        }
+        self.select_with(id, || hash)
     }
 
     /// [`select`](Self::select) with a hash that is computed only for a group of more than one member.

@@ -5,9 +5,6 @@
 //! that fails any of them is left to the general path, which decides what it is. So this file
 //! says nothing about why a packet is dropped or punted, and the general path is its twin: what is
 //! accepted here must come out of it undecided and with the same metadata (a property test compares).
-//!
-//! Tried and lost: one branch a condition, as the general path has, costs half as much again on random
-//! addresses, although each is predictable.
 
 use linecard_wire::ip::Protocol;
 

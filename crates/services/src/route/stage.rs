@@ -23,12 +23,12 @@ use linecard_packet::{
     AdjacencyId, BATCH_PACKETS_MAX, Batch, Destinations, DropReason, InterfaceId, Metadata,
     PuntReason, Verdict, flow_hash,
 };
-use linecard_tables::exact::NO_ENTRY;
+use linecard_tables::exact::{ExactTable, NO_ENTRY};
 use linecard_tables::hash::FlowHash;
-use linecard_tables::lpm::NO_ROUTE;
+use linecard_tables::lpm::{Address, NO_ROUTE};
 
 use super::entry::{InterfaceEntry, InterfaceKey};
-use super::fib::LEFT_TO_KERNEL;
+use super::fib::{Fib, LEFT_TO_KERNEL};
 use super::{NextHop, RouteStats, RouteTables, Special};
 
 /// The columns between the lookups of the stage; allocated once, overwritten by each batch.
@@ -104,25 +104,9 @@ pub fn process(
     let Batch { frames, metadata, verdicts, destinations_ipv4, destinations_ipv6, .. } = batch;
     let mut step = Step { frames, metadata, verdicts, memory, tables, hash, stats };
 
-    let (groups, connected) = (&mut scratch.groups, &mut scratch.ipv4);
-    let groups = &mut groups[..destinations_ipv4.places().len()];
-    tables.routes_ipv4.lookup_bulk(destinations_ipv4.addresses(), groups);
-    step.resolve(destinations_ipv4, groups, connected);
-    if !connected.places.is_empty() {
-        connected.adjacencies.resize(connected.places.len(), NO_ENTRY);
-        tables.neighbours_ipv4.lookup_bulk(&connected.neighbours, &mut connected.adjacencies);
-        step.resolve_connected(connected);
-    }
-
-    let (groups, connected) = (&mut scratch.groups, &mut scratch.ipv6);
-    let groups = &mut groups[..destinations_ipv6.places().len()];
-    tables.routes_ipv6.lookup_bulk(destinations_ipv6.addresses(), groups);
-    step.resolve(destinations_ipv6, groups, connected);
-    if !connected.places.is_empty() {
-        connected.adjacencies.resize(connected.places.len(), NO_ENTRY);
-        tables.neighbours_ipv6.lookup_bulk(&connected.neighbours, &mut connected.adjacencies);
-        step.resolve_connected(connected);
-    }
+    let RouteScratch { groups, ipv4, ipv6 } = scratch;
+    step.decide(destinations_ipv4, &tables.routes_ipv4, &tables.neighbours_ipv4, groups, ipv4);
+    step.decide(destinations_ipv6, &tables.routes_ipv6, &tables.neighbours_ipv6, groups, ipv6);
 }
 
 /// Finds the incoming interface of each packet of which parse did not know it, and whether it routes
@@ -164,6 +148,25 @@ fn admit(batch: &mut Batch, memory: &PacketMemory, tables: &RouteTables) {
 }
 
 impl Step<'_> {
+    /// From destinations to verdicts, for the packets of one protocol.
+    fn decide<A: Address>(
+        &mut self,
+        destinations: &Destinations<A>,
+        routes: &Fib<A>,
+        neighbours: &ExactTable<A>,
+        groups: &mut [u32; BATCH_PACKETS_MAX],
+        connected: &mut Connected<A>,
+    ) {
+        let groups = &mut groups[..destinations.places().len()];
+        routes.lookup_bulk(destinations.addresses(), groups);
+        self.resolve(destinations, groups, connected);
+        if !connected.places.is_empty() {
+            connected.adjacencies.resize(connected.places.len(), NO_ENTRY);
+            neighbours.lookup_bulk(&connected.neighbours, &mut connected.adjacencies);
+            self.resolve_connected(connected);
+        }
+    }
+
     /// From groups to verdicts, for the packets of one protocol. Those to neighbours on a link stay
     /// undecided and are collected.
     fn resolve<A: Copy + Default>(
