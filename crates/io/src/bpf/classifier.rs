@@ -25,6 +25,9 @@ use super::map::Maps;
 use super::outcome::Outcome;
 use super::program::Program;
 use super::redirect::Redirect;
+use super::uapi::{
+    MAP_LOOKUP, REDIRECT_MAP, SKB_LEN, TCX_DROP, XDP_DATA, XDP_DATA_END, XDP_GET_BUFF_LEN, XDP_PASS,
+};
 use crate::AttachMode;
 use crate::punt_mark;
 
@@ -54,20 +57,12 @@ impl Hook {
 const FUTEX_TID_MASK: i32 = 0x3fff_ffff;
 
 // Helper numbers: enum bpf_func_id, linux/bpf.h.
-const MAP_LOOKUP: i32 = 1;
 const SKB_LOAD_BYTES: i32 = 26;
-pub(super) const REDIRECT_MAP: i32 = 51;
-const XDP_GET_BUFF_LEN: i32 = 188;
 
-const XDP_PASS: i32 = 2;
 const TCX_NEXT: i32 = -1;
-const TCX_DROP: i32 = 2;
 
 // Offsets in `struct xdp_md` and `struct __sk_buff`.
-const XDP_DATA: i16 = 0;
-const XDP_DATA_END: i16 = 4;
 const XDP_RX_QUEUE_INDEX: i16 = 16;
-const SKB_LEN: i16 = 0;
 const SKB_GSO_SIZE: i16 = 176;
 
 /// Where a header copied out of an skb lies, from the frame pointer.

@@ -15,6 +15,7 @@ pub(crate) mod redirect;
 mod redirect_losses;
 mod redirector;
 pub(crate) mod sys;
+pub mod uapi;
 
 pub use map::{LocalAddresses, PerCpuCounters};
 pub use outcome::{Outcome, OutcomeTotals};

@@ -16,9 +16,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use super::assembler::{Alu, If, Label, Register::*, Width};
-use super::classifier::{Generator, KEY_ON_STACK, LENGTH_ON_STACK, REDIRECT_MAP, on_wire};
+use super::classifier::{Generator, KEY_ON_STACK, LENGTH_ON_STACK, on_wire};
 use super::map::possible_cpus;
 use super::sys;
+use super::uapi::REDIRECT_MAP;
 use crate::route_cache::entry::{
     EPOCH_OFFSET, Entry, IN_KEY_OFFSET, MACS_OFFSET, MACS_REST_OFFSET, MTU_OFFSET, OUT_PORT_OFFSET,
     STATE_MASK, STATE_OFFSET, USED_ALL, USED_OFFSET, VALID, destination_offset,

@@ -20,11 +20,11 @@ use super::btf::Btf;
 use super::map::{number, possible_cpus};
 use super::program::{Link, Program};
 use super::sys;
+use super::uapi::MAP_LOOKUP;
 use crate::route_cache::{PORTS_MAX, RouteCache};
 use crate::socket_option::namespace_cookie;
 
 // Helper numbers: enum bpf_func_id, linux/bpf.h.
-const MAP_LOOKUP: i32 = 1;
 const PROBE_READ_KERNEL: i32 = 113;
 
 // Arguments of the tracepoints (include/trace/events/xdp.h), eight bytes each.

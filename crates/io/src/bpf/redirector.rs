@@ -11,14 +11,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::assembler::{Alu, Assembler, If, Register::*, Width};
 use super::program::{Link, Program};
 use super::sys;
+use super::uapi::{MAP_LOOKUP, REDIRECT, TCX_DROP};
 
 /// Ports that one punt device serves: VLAN identifiers 1 to 4094.
 pub const PUNT_PORTS_MAX: u16 = 4094;
 
-const MAP_LOOKUP: i32 = 1;
 const SKB_VLAN_POP: i32 = 19;
-const REDIRECT: i32 = 23;
-const TCX_DROP: i32 = 2;
 /// `BPF_F_INGRESS`.
 const TO_INGRESS: i32 = 1;
 

@@ -26,6 +26,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::bpf::assembler::{Alu, Assembler, If, Register::*, Width};
 use crate::bpf::mapped::MappedArray;
+use crate::bpf::uapi::{
+    MAP_LOOKUP, REDIRECT_MAP, XDP_DROP, XDP_FLAGS_NATIVE, XDP_GET_BUFF_LEN, XDP_PASS,
+};
 use crate::bpf::{Link, Program, sys};
 use crate::{Frame, PacketMemory};
 
@@ -36,8 +39,6 @@ pub const LIVE_FRAME_BYTES_MAX: usize = 8 * WORDS;
 const WORDS: usize = 224;
 /// Bytes with which a frame begins its life, before it has its own length: any that the kernel takes.
 const TEMPLATE: [u8; 64] = [0; 64];
-/// `XDP_FLAGS_DRV_MODE`, linux/if_link.h.
-const FLAGS_NATIVE: u32 = 1 << 2;
 
 /// A frame on its way to the program.
 #[derive(Debug)]
@@ -116,7 +117,7 @@ impl LiveTransmitter {
         }
         let code = assemble(slots.map(), control.map(), map.as_fd());
         let program = Program::load_xdp("lc_live_tx", &code)?;
-        let anchor = program.attach_xdp(anchor, FLAGS_NATIVE)?;
+        let anchor = program.attach_xdp(anchor, XDP_FLAGS_NATIVE)?;
         Ok(Self { slots, control, _targets: map, program, _anchor: anchor, pending: 0 })
     }
 
@@ -164,13 +165,8 @@ impl LiveTransmitter {
 }
 
 // Helper numbers: enum bpf_func_id, linux/bpf.h.
-const MAP_LOOKUP: i32 = 1;
-const REDIRECT_MAP: i32 = 51;
 const XDP_ADJUST_TAIL: i32 = 65;
-const XDP_GET_BUFF_LEN: i32 = 188;
 const XDP_STORE_BYTES: i32 = 190;
-const XDP_DROP: i32 = 1;
-const XDP_PASS: i32 = 2;
 
 /// `ingress_ifindex` in `struct xdp_md`.
 const XDP_INGRESS_INDEX: i16 = 12;

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::{DeadManSwitch, XdpQueue};
 use crate::bpf::classifier::{Classifier, Hook};
 use crate::bpf::map::{Maps, SocketMap, possible_cpus};
+use crate::bpf::uapi::XDP_FLAGS_NATIVE;
 use crate::bpf::{Link, LocalAddresses, Outcome, OutcomeTotals, Program, Redirect, Redirected};
 
-/// `XDP_FLAGS_SKB_MODE` and `XDP_FLAGS_DRV_MODE`, linux/if_link.h.
+/// `XDP_FLAGS_SKB_MODE`, linux/if_link.h.
 const FLAGS_GENERIC: u32 = 1 << 1;
-const FLAGS_NATIVE: u32 = 1 << 2;
 
 /// Where the classifier runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +114,7 @@ impl XdpPort {
     /// has no XDP, `ERANGE` when its MTU is too large for it.
     pub fn attach(&mut self, mode: AttachMode) -> io::Result<()> {
         let flags = match mode {
-            AttachMode::Native => FLAGS_NATIVE,
+            AttachMode::Native => XDP_FLAGS_NATIVE,
             AttachMode::Generic => FLAGS_GENERIC,
         };
         self.link = Some(self.program(mode).attach_xdp(self.interface_index, flags)?);

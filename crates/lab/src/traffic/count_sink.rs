@@ -5,20 +5,13 @@
 //! socket buffer would be copied for XDP; what XDP redirected would be made a socket buffer for tcx.
 
 use linecard_io::bpf::assembler::{Alu, Assembler, If, Register::*, Width};
+use linecard_io::bpf::uapi::{
+    MAP_LOOKUP, SKB_LEN, TCX_DROP, XDP_DROP, XDP_FLAGS_NATIVE, XDP_GET_BUFF_LEN,
+};
 use linecard_io::bpf::{Link, PerCpuCounters, Program};
 
 use crate::error::{LabError, Result};
 use crate::namespace::Namespace;
-
-// Helper numbers: enum bpf_func_id, linux/bpf.h.
-const MAP_LOOKUP: i32 = 1;
-const TCX_DROP: i32 = 2;
-const XDP_GET_BUFF_LEN: i32 = 188;
-const XDP_DROP: i32 = 1;
-/// `len` in `struct __sk_buff`.
-const SKB_LEN: i16 = 0;
-/// `XDP_FLAGS_DRV_MODE`, linux/if_link.h.
-const FLAGS_NATIVE: u32 = 1 << 2;
 
 /// Where a sink counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +59,7 @@ impl CountSink {
         let program = program.map_err(failed)?;
         let attach = || match hook {
             SinkHook::Tcx => program.attach_tcx(index),
-            SinkHook::Xdp => program.attach_xdp(index, FLAGS_NATIVE),
+            SinkHook::Xdp => program.attach_xdp(index, XDP_FLAGS_NATIVE),
         };
         let link = namespace.run(attach).map_err(failed)?;
         Ok(Self { counters, _program: program, _link: link })

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::Ipv4Net;
 use linecard_io::bpf::assembler::{Alu, Assembler, If, Register::*, Width};
+use linecard_io::bpf::uapi::{MAP_LOOKUP, REDIRECT, XDP_DATA, XDP_DATA_END, XDP_DROP};
 use linecard_io::bpf::{PerCpuCounters, Program};
 use linecard_wire::builder::{Ipv4, PacketBuilder, Udp};
 use nix::sched::{CpuSet, sched_setaffinity};
@@ -130,13 +131,7 @@ fn make(program: &Program, frame: &[u8], core: Option<usize>, stop: &AtomicBool)
 }
 
 // Helper numbers: enum bpf_func_id, linux/bpf.h.
-const MAP_LOOKUP: i32 = 1;
 const GET_SMP_PROCESSOR_ID: i32 = 8;
-const REDIRECT: i32 = 23;
-const XDP_DROP: i32 = 1;
-// Offsets in `struct xdp_md`.
-const XDP_DATA: i16 = 0;
-const XDP_DATA_END: i16 = 4;
 
 /// Multipliers of the MurmurHash3 finalizer (public domain), which makes a counter look random.
 const MIX: [u64; 2] = [0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53];

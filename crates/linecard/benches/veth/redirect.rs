@@ -3,15 +3,10 @@
 
 use anyhow::Context;
 use linecard_io::bpf::assembler::{Alu, Assembler, If, Register::*, Width};
+use linecard_io::bpf::uapi::{REDIRECT, XDP_DROP, XDP_FLAGS_NATIVE};
 use linecard_io::bpf::{Link, Program};
 
 use crate::bed::Bed;
-
-/// `XDP_FLAGS_DRV_MODE`, linux/if_link.h.
-const FLAGS_NATIVE: u32 = 1 << 2;
-/// `bpf_redirect`: enum bpf_func_id, linux/bpf.h.
-const REDIRECT: i32 = 23;
-const XDP_DROP: i32 = 1;
 
 /// Attaches the program to the router's first interface, towards the second.
 pub(crate) fn attach(bed: &Bed) -> anyhow::Result<(Program, Link)> {
@@ -21,7 +16,7 @@ pub(crate) fn attach(bed: &Bed) -> anyhow::Result<(Program, Link)> {
     let addresses = [path.far.mac, path.near.mac].concat();
     let program = Program::load_xdp("bench_redirect", &assemble(&addresses, to?))?;
     let from = from?;
-    let link = router.run(|| program.attach_xdp(from, FLAGS_NATIVE)).context("attach XDP")?;
+    let link = router.run(|| program.attach_xdp(from, XDP_FLAGS_NATIVE)).context("attach XDP")?;
     Ok((program, link))
 }
 
