@@ -7,6 +7,8 @@ use std::ptr::NonNull;
 
 /// A huge page of x86-64 and, with 4 KiB pages, of arm64.
 const HUGE_PAGE_BYTES: usize = 2 << 20;
+/// What is populated by one call: in between, other threads of the process can change its mappings, or end it.
+const POPULATE_BYTES: usize = 16 << 20;
 
 /// An anonymous mapping. Ends with this value; what lies in it is its owner's to say.
 #[derive(Debug)]
@@ -68,23 +70,28 @@ impl Mapping {
 
     /// Has the kernel back all pages.
     fn populate(&mut self) -> io::Result<()> {
-        // SAFETY: the range is this mapping's; populating changes nothing that can be read in it.
-        let outcome = unsafe {
-            libc::madvise(self.base.as_ptr().cast(), self.mapped_bytes, libc::MADV_POPULATE_WRITE)
-        };
-        if outcome == 0 {
-            return Ok(());
+        for at in (0..self.mapped_bytes).step_by(POPULATE_BYTES) {
+            let bytes = POPULATE_BYTES.min(self.mapped_bytes - at);
+            // SAFETY: the range is this mapping's; populating changes nothing that can be read in it.
+            let outcome = unsafe {
+                let part = self.base.add(at).as_ptr().cast();
+                libc::madvise(part, bytes, libc::MADV_POPULATE_WRITE)
+            };
+            if outcome == 0 {
+                continue;
+            }
+            let error = io::Error::last_os_error();
+            if error.raw_os_error() != Some(libc::EINVAL) {
+                return Err(error);
+            }
+            self.touch();
+            break;
         }
-        let error = io::Error::last_os_error();
-        if error.raw_os_error() != Some(libc::EINVAL) {
-            return Err(error);
-        }
-        // Before Linux 5.14, and where another kernel stands in for Linux.
-        self.touch();
         Ok(())
     }
 
-    /// Writes to each page, which must still be all zeroes.
+    /// Writes to each page, which must still be all zeroes: before Linux 5.14, and where another kernel stands
+    /// in for Linux.
     fn touch(&mut self) {
         for at in (0..self.mapped_bytes).step_by(rustix::param::page_size()) {
             // SAFETY: `at` lies in the mapping, and `&mut self` keeps others away. Volatile, or the
