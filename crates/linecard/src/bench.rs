@@ -14,6 +14,7 @@
 //! | `lane`, `empty` | one worker and its rounds; the queues without one |
 //! | `meter`, `machine` | cycles, and what they are counted on |
 //! | `measure` | a case from its recipe to its figures |
+//! | `session` | the cases one after another, on a thread that a signal need not wait for |
 //! | `report`, `plot`, `cores` | the figures as a table, as JSON, as a picture, and as an answer |
 
 mod cases;
@@ -30,6 +31,7 @@ mod plot;
 mod port;
 mod prefixes;
 mod report;
+mod session;
 mod tables;
 mod traffic;
 
@@ -37,6 +39,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::ValueHint;
@@ -44,8 +47,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use self::cases::{CASES, Case};
 use self::cores::BitRate;
-use self::measure::{Bench, Figures};
-use crate::interrupt::{Interrupt, Interrupted};
+use self::measure::Figures;
+use crate::interrupt::Interrupt;
 use crate::output;
 
 /// Rounds that count when nobody says how many.
@@ -53,10 +56,10 @@ const ROUNDS: u32 = 9;
 const ROUNDS_QUICK: u32 = 3;
 
 /// What can be said to the benchmark.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Args {
     /// Cases by name, `*` stands for any text [default: all]
-    #[arg(value_name = "CASE")]
+    #[arg(value_name = "CASE", value_parser = cases::pattern)]
     cases: Vec<String>,
     /// Say which cases there are
     #[arg(long)]
@@ -94,7 +97,7 @@ pub(crate) fn run(args: &Args, json: bool) -> anyhow::Result<ExitCode> {
     if args.list {
         return list(json);
     }
-    let mut cases = cases::select(&args.cases)?;
+    let mut cases = cases::select(&args.cases);
     if let Some(path) = &args.plot {
         // Before a minute is spent on what cannot be drawn.
         File::options()
@@ -108,41 +111,20 @@ pub(crate) fn run(args: &Args, json: bool) -> anyhow::Result<ExitCode> {
     }
     let interrupt = Interrupt::new().context("take signals")?;
     let progress = Progress::new();
-    let mut bench = Bench::new(args, &interrupt, &progress)?;
-    if args.cases.is_empty() {
-        cases.retain(|case| bench.has_cores_for(case));
-    }
-    let asked = cases.len();
-    progress.begin(asked);
-    let mut figures: Vec<Figures> = Vec::new();
-    let (mut failed, mut signal) = (false, None);
-    for case in cases {
-        match bench.run(case) {
-            Ok(of_case) => figures.push(of_case),
-            Err(error) => match error.downcast::<Interrupted>() {
-                Ok(Interrupted(number)) => {
-                    signal = Some(number);
-                    break;
-                }
-                Err(error) => {
-                    failed = true;
-                    progress.fail(case, &error);
-                }
-            },
-        }
-    }
+    let session = session::run(&Arc::new(args.clone()), cases, &interrupt, &progress)?;
     progress.end();
-    show(args, json, &figures)?;
-    if signal.is_some() {
-        eprintln!("interrupted: {} of {asked} cases were measured", figures.len());
+    let figures = &session.figures;
+    show(args, json, figures)?;
+    if session.signal.is_some() {
+        eprintln!("interrupted: {} of {} cases were measured", figures.len(), session.asked);
     } else if let Some(path) = &args.plot
         && !figures.is_empty()
     {
-        plot::draw(path, &figures)?;
+        plot::draw(path, figures)?;
     }
-    Ok(match signal {
+    Ok(match session.signal {
         Some(signal) => ExitCode::from(signal.saturating_add(128)),
-        None if failed => ExitCode::FAILURE,
+        None if session.failed => ExitCode::FAILURE,
         None => ExitCode::SUCCESS,
     })
 }
@@ -175,7 +157,8 @@ fn list(json: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is going on, on a terminal; and what has failed, anywhere.
+/// What is going on, on a terminal; what has failed or should be known, anywhere.
+#[derive(Clone)]
 struct Progress(ProgressBar);
 
 impl Progress {
@@ -198,6 +181,10 @@ impl Progress {
 
     fn step(&self) {
         self.0.inc(1);
+    }
+
+    fn note(&self, text: &str) {
+        self.0.suspend(|| eprintln!("{text}"));
     }
 
     fn fail(&self, case: &Case, error: &anyhow::Error) {

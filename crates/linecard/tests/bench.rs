@@ -1,8 +1,11 @@
 //! `linecard bench` as its users see it: the built binary, its output and its exit status.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 fn bench(arguments: &[&str]) -> Output {
@@ -128,8 +131,8 @@ fn a_picture_is_drawn_with_every_case() {
 #[test]
 fn what_is_not_there_is_refused_with_what_is_near() {
     let output = bench(&["--quick", "ipv4-2k"]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("ipv4-1k"), "{}", stderr(&output));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("nearest are `ipv4-1k`, `ipv4-1m`"), "{}", stderr(&output));
     assert_eq!(bench(&["--plot", "a.png"]).status.code(), Some(2));
     assert_eq!(bench(&["--cores-for", "12 bananas"]).status.code(), Some(2));
     let output = bench(&["--quick", "--prefixes", "/nonexistent/table.txt", "ipv4-internet"]);
@@ -146,4 +149,55 @@ fn the_list_names_every_case() {
     let list: Vec<Value> =
         serde_json::from_slice(&bench(&["--list", "--json"]).stdout).expect("an array");
     assert!(list.iter().all(|case| case["case"].is_string() && case["what"].is_string()));
+}
+
+#[test]
+fn what_a_file_of_prefixes_lacks_is_said_before_anything_is_measured() {
+    let directory = tempfile::tempdir().expect("a directory of our own");
+    let table = directory.path().join("table.txt");
+    std::fs::write(&table, "10.0.0.0/8\n10.0.0.0/8\n0.0.0.0/0\n192.0.2.0/24\n").expect("written");
+    let table = table.to_str().expect("UTF-8");
+    let output = bench(&["--quick", "--prefixes", table, "ipv4-internet", "ipv6*"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    assert!(
+        text.contains("2 IPv4 and 0 IPv6 routes; lines left out: 2 (1 repeated, 1 not"),
+        "{text}"
+    );
+    assert!(text.contains("no IPv6 prefixes, which ipv6-internet, ipv6-internet-imix,"), "{text}");
+    assert!(text.contains("without --prefixes"), "{text}");
+    assert_eq!(stdout(&output), "", "nothing was measured");
+}
+
+/// Waits for `condition`, for ten seconds at the most.
+fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_signal_ends_it_while_it_sets_up() {
+    let child = Command::new(env!("CARGO_BIN_EXE_linecard"))
+        .args(["bench", "ipv4-1m"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary was built");
+    let pid = Pid::from_raw(child.id() as i32);
+    wait_until("it takes signals", || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = u64::from_str_radix(caught.unwrap_or("0").trim(), 16).expect("a mask");
+        caught & 1 << (Signal::SIGINT as u32 - 1) != 0
+    });
+    kill(pid, Signal::SIGINT).expect("the child is ours");
+    let signalled = Instant::now();
+    let output = child.wait_with_output().expect("it ends");
+    // Without a thread of its own, set-up would take a multiple of this here.
+    assert!(signalled.elapsed() < Duration::from_secs(2), "it took {:?}", signalled.elapsed());
+    assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
+    assert!(stderr(&output).contains("interrupted: 0 of 1 cases"), "{}", stderr(&output));
 }

@@ -1,9 +1,5 @@
 //! The cases by name. A service adds its own by a line in [`CASES`].
 
-use std::collections::BTreeSet;
-
-use anyhow::bail;
-
 use super::traffic::{Family, Sizes, Spread};
 
 /// The exponent with which destinations of the Internet cases fall off. Traffic by destination
@@ -176,37 +172,28 @@ pub(super) const CASES: &[Case] = &[
     },
 ];
 
-/// The cases that any of `patterns` names, in the order of [`CASES`]; all for no pattern.
+/// Names that are told to who wrote one that there is not.
+const NEAREST: usize = 3;
+
+/// Takes only a pattern that names a case.
 ///
 /// # Errors
-/// A pattern that names none, with the names that are near it.
-pub(super) fn select(patterns: &[String]) -> anyhow::Result<Vec<&'static Case>> {
-    if patterns.is_empty() {
-        return Ok(CASES.iter().collect());
+/// The names that are nearest to it.
+pub(super) fn pattern(text: &str) -> Result<String, String> {
+    if CASES.iter().any(|case| matches(text, case.name)) {
+        return Ok(text.to_owned());
     }
-    let mut names = BTreeSet::new();
-    for pattern in patterns {
-        let found = CASES.iter().filter(|case| matches(pattern, case.name)).map(|case| case.name);
-        let before = names.len();
-        names.extend(found.clone());
-        if names.len() == before && found.count() == 0 {
-            bail!("there is no case `{pattern}`{}", near(pattern));
-        }
-    }
-    Ok(CASES.iter().filter(|case| names.contains(case.name)).collect())
+    let mut names: Vec<&str> = CASES.iter().map(|case| case.name).collect();
+    // Sorting is stable: of names that are as near, the first of the list.
+    names.sort_by_key(|name| strsim::levenshtein(text, name));
+    let nearest: Vec<String> = names.iter().take(NEAREST).map(|name| format!("`{name}`")).collect();
+    Err(format!("there is no such case; nearest are {} (--list: all)", nearest.join(", ")))
 }
 
-/// Names that begin alike or share a part, else all of them.
-fn near(pattern: &str) -> String {
-    let parts: Vec<&str> = pattern.split(['-', '*']).filter(|part| part.len() > 1).collect();
-    let shares = |name: &str| parts.iter().filter(|part| name.contains(*part)).count();
-    let most = CASES.iter().map(|case| shares(case.name)).max().unwrap_or(0);
-    let names = CASES.iter().map(|case| case.name).filter(|name| shares(name) == most);
-    let names: Vec<&str> = names.collect();
-    match most {
-        0 => format!("; there are {} (linecard bench --list)", names.join(", ")),
-        _ => format!("; near it are {}", names.join(", ")),
-    }
+/// The cases that any of `patterns` names, in the order of [`CASES`]; all for no pattern.
+pub(super) fn select(patterns: &[String]) -> Vec<&'static Case> {
+    let named = |case: &&Case| patterns.iter().any(|pattern| matches(pattern, case.name));
+    CASES.iter().filter(|case| patterns.is_empty() || named(case)).collect()
 }
 
 /// Whether `name` is `pattern`, in which `*` stands for any text.
@@ -218,11 +205,13 @@ fn matches(pattern: &str, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn names(patterns: &[&str]) -> Vec<&'static str> {
         let patterns: Vec<String> = patterns.iter().map(ToString::to_string).collect();
-        select(&patterns).expect("known").iter().map(|case| case.name).collect()
+        select(&patterns).iter().map(|case| case.name).collect()
     }
 
     #[test]
@@ -236,12 +225,13 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_case_names_its_neighbours() {
-        let error = |name: &str| {
-            select(&[name.to_owned()]).err().map(|error| error.to_string()).expect("unknown")
-        };
-        let near = error("ipv4-2m-batch-32");
-        assert!(near.contains("ipv4-1m-batch-32") && !near.contains("ipv6"), "{near}");
-        assert!(error("nonsense").contains("ipv6-internet"), "all are listed");
+    fn an_unknown_case_names_its_three_neighbours() {
+        let near = pattern("ipv4-2m-batch-32").expect_err("unknown");
+        assert!(near.contains("`ipv4-1m-batch-32`") && !near.contains("ipv6"), "{near}");
+        let near = pattern("ipv6-internt").expect_err("unknown");
+        assert!(near.contains("nearest are `ipv6-internet`, "), "{near}");
+        assert_eq!(near.matches('`').count(), 2 * NEAREST, "{near}");
+        assert_eq!(pattern("ipv6*"), Ok("ipv6*".to_owned()));
+        assert!(pattern("ipv5*").is_err());
     }
 }

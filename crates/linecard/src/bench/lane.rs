@@ -78,23 +78,12 @@ pub(super) struct Start<'a> {
     workers: usize,
     barrier: Barrier,
     stop: AtomicBool,
-    interrupted: &'a (dyn Fn() -> bool + Sync),
     tick: &'a (dyn Fn() + Sync),
 }
 
 impl<'a> Start<'a> {
-    pub(super) fn new(
-        workers: usize,
-        interrupted: &'a (dyn Fn() -> bool + Sync),
-        tick: &'a (dyn Fn() + Sync),
-    ) -> Self {
-        Self {
-            workers,
-            barrier: Barrier::new(workers),
-            stop: AtomicBool::new(false),
-            interrupted,
-            tick,
-        }
+    pub(super) fn new(workers: usize, tick: &'a (dyn Fn() + Sync)) -> Self {
+        Self { workers, barrier: Barrier::new(workers), stop: AtomicBool::new(false), tick }
     }
 
     fn wait(&self) {
@@ -103,7 +92,7 @@ impl<'a> Start<'a> {
 
     /// True, for all workers alike, when this or another one cannot go on.
     fn ends(&self, here: bool) -> bool {
-        if here || (self.interrupted)() {
+        if here {
             self.stop.store(true, Ordering::Relaxed);
         }
         self.wait();
@@ -126,8 +115,8 @@ struct Lane<A: Traffic> {
     scrubber: Scrubber,
 }
 
-/// Runs the worker of place `lane` on `core` and measures its rounds; fewer than asked for when the
-/// run is interrupted.
+/// Runs the worker of place `lane` on `core` and measures its rounds; fewer than asked for when another
+/// worker cannot go on.
 ///
 /// Before each round of several workers one of them, in turn, runs a round alone: so that what is
 /// compared lies side by side in time, and a machine that slows down slows down both.

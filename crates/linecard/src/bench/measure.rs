@@ -1,5 +1,6 @@
 //! A case from its recipe to its figures.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
@@ -15,7 +16,6 @@ use super::prefixes::{self, Prefixes};
 use super::tables::{Network, PORTS, Routable};
 use super::traffic::{Family, GAP_BYTES, Ranks, Sizes, Traffic};
 use super::{Args, Progress, ROUNDS, ROUNDS_QUICK};
-use crate::interrupt::Interrupt;
 
 /// Rounds in which caches, branch predictors and the processor's clock settle.
 const WARMUP_ROUNDS: u32 = 2;
@@ -82,7 +82,6 @@ enum Loaded {
 /// Runs cases one after another.
 pub(super) struct Bench<'a> {
     args: &'a Args,
-    interrupt: &'a Interrupt,
     progress: &'a Progress,
     meter: Meter,
     machine: Machine,
@@ -92,25 +91,64 @@ pub(super) struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    /// Looks at the machine and reads the file of prefixes.
+    /// Looks at the machine and reads the file of prefixes; says what was read.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub(super) fn new(
-        args: &'a Args,
-        interrupt: &'a Interrupt,
-        progress: &'a Progress,
-    ) -> anyhow::Result<Self> {
+    pub(super) fn new(args: &'a Args, progress: &'a Progress) -> anyhow::Result<Self> {
+        progress.say("reading prefixes".to_owned());
         let file = args.prefixes.as_deref().map(Prefixes::read).transpose()?;
+        if let (Some(path), Some(file)) = (&args.prefixes, &file) {
+            progress.note(&format!("{}: {file}", path.display()));
+        }
         let meter = Meter::new();
         let machine = Machine::new(meter.hz());
         take_priority();
         let (cores, loaded) = (cores(), None);
-        Ok(Self { args, interrupt, progress, meter, machine, cores, file, loaded })
+        Ok(Self { args, progress, meter, machine, cores, file, loaded })
+    }
+
+    /// The cases that can be measured here. What nobody has asked for by name is left out otherwise, and
+    /// said to be.
+    ///
+    /// # Errors
+    /// A case that was asked for needs routes that the file does not have.
+    pub(super) fn able(&self, mut cases: Vec<&'static Case>) -> anyhow::Result<Vec<&'static Case>> {
+        let lacking = self.without_routes(&cases);
+        if !self.args.cases.is_empty() {
+            ensure!(lacking.is_empty(), "{}", lacking.join("\n"));
+            return Ok(cases);
+        }
+        lacking.iter().for_each(|lack| self.progress.note(&format!("left out: {lack}")));
+        cases.retain(|case| self.has_cores_for(case) && self.has_routes_for(case));
+        Ok(cases)
+    }
+
+    /// A sentence for each family of which the file has nothing and `cases` need something.
+    fn without_routes(&self, cases: &[&Case]) -> Vec<String> {
+        let path = self.args.prefixes.as_deref().unwrap_or(Path::new("")).display();
+        let lack = |family: Family, name: &str| {
+            let of_family = |case: &&&Case| self.recipe(case).routes.family() == family;
+            let lacking = cases.iter().filter(of_family).filter(|case| !self.has_routes_for(case));
+            let names: Vec<&str> = lacking.map(|case| case.name).collect();
+            let names = (!names.is_empty()).then(|| names.join(", "))?;
+            Some(format!(
+                "{path} has no {name} prefixes, which {names} need: add some to it, or measure these \
+                 without --prefixes, on generated routes"
+            ))
+        };
+        [lack(Family::Ipv4, "IPv4"), lack(Family::Ipv6, "IPv6")].into_iter().flatten().collect()
+    }
+
+    /// Whether the file, if there is one, has routes for the case.
+    fn has_routes_for(&self, case: &Case) -> bool {
+        let routes = self.recipe(case).routes;
+        let from_file = matches!(routes, Routes::Ipv4Internet | Routes::Ipv6Internet);
+        !from_file || self.file.as_ref().is_none_or(|file| file.has(routes.family()))
     }
 
     /// Whether this process may use a core for each worker of the case.
-    pub(super) fn has_cores_for(&self, case: &Case) -> bool {
+    fn has_cores_for(&self, case: &Case) -> bool {
         self.recipe(case).workers <= self.cores.len()
     }
 
@@ -127,7 +165,7 @@ impl<'a> Bench<'a> {
     /// Measures a case.
     ///
     /// # Errors
-    /// [`crate::interrupt::Interrupted`], or why there are no figures: a wrong packet, no memory.
+    /// Why there are no figures: a wrong packet, no memory.
     pub(super) fn run(&mut self, case: &Case) -> anyhow::Result<Figures> {
         let recipe = self.recipe(case);
         let (workers, cores) = (recipe.workers, self.cores.len());
@@ -139,7 +177,6 @@ impl<'a> Bench<'a> {
     }
 
     fn laps(&mut self, case: &Case, recipe: &Recipe, course: &Course) -> anyhow::Result<Vec<Laps>> {
-        self.interrupt.check()?;
         if let Routes::None { touch } = recipe.routes {
             self.progress.say(case.name.to_owned());
             return Ok(vec![empty::run(course, touch, &self.meter, self.cores[0])?]);
@@ -150,27 +187,21 @@ impl<'a> Bench<'a> {
             self.loaded = Some((recipe.routes, self.load(recipe.routes)?));
         }
         self.progress.say(case.name.to_owned());
-        let laps = match &self.loaded {
+        match &self.loaded {
             Some((_, Loaded::Ipv4(network))) => self.workers(recipe, course, network),
             Some((_, Loaded::Ipv6(network))) => self.workers(recipe, course, network),
             None => Ok(Vec::new()),
-        }?;
-        self.interrupt.check()?;
-        Ok(laps)
+        }
     }
 
     fn load(&self, routes: Routes) -> anyhow::Result<Loaded> {
         let (file, seed) = (self.file.as_ref(), self.args.seed);
         Ok(match routes {
             Routes::Ipv6Internet => {
-                let prefixes = prefixes::ipv6_internet(file, seed);
-                ensure!(!prefixes.is_empty(), "the file has no IPv6 prefixes");
-                Loaded::Ipv6(Network::new(prefixes, seed, false)?)
+                Loaded::Ipv6(Network::new(prefixes::ipv6_internet(file, seed), seed, false)?)
             }
             Routes::Ipv4Internet => {
-                let prefixes = prefixes::ipv4_internet(file, seed);
-                ensure!(!prefixes.is_empty(), "the file has no IPv4 prefixes");
-                Loaded::Ipv4(Network::new(prefixes, seed, false)?)
+                Loaded::Ipv4(Network::new(prefixes::ipv4_internet(file, seed), seed, false)?)
             }
             Routes::Ipv4 { routes, multipath } => {
                 Loaded::Ipv4(Network::new(prefixes::ipv4(routes, seed), seed, multipath)?)
@@ -210,9 +241,8 @@ impl<'a> Bench<'a> {
         network: &Network<A>,
     ) -> anyhow::Result<Vec<Laps>> {
         let ranks = Arc::new(Ranks::new(recipe.spread, network.prefixes().len()));
-        let interrupted = || self.interrupt.check().is_err();
         let tick = || self.progress.0.tick();
-        let start = Start::new(recipe.workers, &interrupted, &tick);
+        let start = Start::new(recipe.workers, &tick);
         thread::scope(|scope| {
             let lane = |(place, &core): (usize, &usize)| {
                 let (ranks, start) = (&ranks, &start);

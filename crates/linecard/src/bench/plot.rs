@@ -1,5 +1,8 @@
 //! The figures as a picture: a bar a case, with the spread of its rounds.
 //!
+//! The axis is by the bars, which are medians: a round that something else has disturbed would make all of
+//! them short. A line that goes on beyond the axis ends in an arrow, with its end as a figure.
+//!
 //! SVG only: it needs no fonts here, is sharp at any size, and a bitmap would need a rasteriser.
 
 use std::path::{Path, PathBuf};
@@ -58,13 +61,12 @@ fn picture(figures: &[Figures]) -> anyhow::Result<String> {
     Ok(text)
 }
 
-type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
+type DrawError = DrawingAreaErrorKind<std::io::Error>;
+type Drawn = Result<(), DrawError>;
 
 fn draw_on(area: &Area<'_>, figures: &[Figures], height: i32) -> Drawn {
     area.fill(&WHITE)?;
-    let most = figures.iter().map(|of| of.cycles_per_packet_max).fold(1.0, f64::max);
-    let step = step(most);
-    let scale = Scale { cycles: (most / step).ceil() * step };
+    let Axis { step, scale } = Axis::of(figures.iter().map(|of| of.cycles_per_packet));
     write(area, "TSC cycles for each packet (fewer are better)", (24, 26), 24, &INK, HPos::Left)?;
     write(area, &subtitle(&figures[0]), (24, 52), 15, &FAINT, HPos::Left)?;
     let foot = TOP + ROW * figures.len() as i32;
@@ -85,12 +87,7 @@ fn bar(area: &Area<'_>, scale: &Scale, y: i32, of: &Figures) -> Drawn {
     let colour = colour(of);
     let corners = [(LEFT, y - BAR / 2), (scale.x(of.cycles_per_packet), y + BAR / 2)];
     area.draw(&Rectangle::new(corners, colour.filled()))?;
-    let (low, high) = (scale.x(of.cycles_per_packet_min), scale.x(of.cycles_per_packet_max));
-    let ink = INK.stroke_width(1);
-    area.draw(&PathElement::new([(low, y), (high, y)], ink))?;
-    for x in [low, high] {
-        area.draw(&PathElement::new([(x, y - 4), (x, y + 4)], ink))?;
-    }
+    let end = spread(area, scale, y, of)?;
     write(area, of.case, (LEFT - 10, y), 16, &INK, HPos::Right)?;
     let scaling = match of.speedup_over_one_worker {
         Some(speedup) => format!(", ×{speedup:.2}"),
@@ -98,7 +95,24 @@ fn bar(area: &Area<'_>, scale: &Scale, y: i32, of: &Figures) -> Drawn {
     };
     let figure =
         format!("{:.0}  ({:.1} Mpps/core{scaling})", of.cycles_per_packet, of.mpps_per_core);
-    write(area, &figure, (high + 8, y), 16, &INK, HPos::Left)
+    write(area, &figure, (end + 8, y), 16, &INK, HPos::Left)
+}
+
+/// The line from the least to the most of the rounds; returns where it ends.
+fn spread(area: &Area<'_>, scale: &Scale, y: i32, of: &Figures) -> Result<i32, DrawError> {
+    let most = of.cycles_per_packet_max;
+    let cut = most > scale.cycles;
+    let (low, end) = (scale.x(of.cycles_per_packet_min), scale.x(most.min(scale.cycles)));
+    let ink = INK.stroke_width(1);
+    area.draw(&PathElement::new([(low, y), (end, y)], ink))?;
+    area.draw(&PathElement::new([(low, y - 4), (low, y + 4)], ink))?;
+    if cut {
+        area.draw(&PathElement::new([(end - 5, y - 4), (end, y), (end - 5, y + 4)], ink))?;
+        write(area, &format!("most {most:.0}"), (end - 8, y - 7), 12, &INK, HPos::Right)?;
+    } else {
+        area.draw(&PathElement::new([(end, y - 4), (end, y + 4)], ink))?;
+    }
+    Ok(end)
 }
 
 fn subtitle(of: &Figures) -> String {
@@ -150,6 +164,21 @@ fn write(
     area.draw(&Text::new(text.to_owned(), at, style))
 }
 
+/// The lines of the grid, and how long a bar is.
+struct Axis {
+    step: f64,
+    scale: Scale,
+}
+
+impl Axis {
+    /// Long enough for each of `bars`, in cycles, and no longer than to the next line.
+    fn of(bars: impl Iterator<Item = f64>) -> Self {
+        let most = bars.fold(1.0, f64::max);
+        let step = step(most);
+        Self { step, scale: Scale { cycles: (most / step).ceil() * step } }
+    }
+}
+
 /// From cycles to places.
 struct Scale {
     cycles: f64,
@@ -178,6 +207,12 @@ mod tests {
             let lines = most / step(most);
             assert!((4.0..=10.0).contains(&lines), "{most}: {lines}");
         }
+    }
+
+    #[test]
+    fn the_axis_is_as_long_as_the_longest_bar() {
+        assert_eq!(Axis::of([3.0, 81.0, 79.0].into_iter()).scale.cycles, 100.0);
+        assert_eq!(Axis::of([80.0].into_iter()).scale.cycles, 80.0);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Where routes come from: a file with one prefix a line, or the generator.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -10,6 +11,8 @@ use flate2::read::MultiGzDecoder;
 use ipnet::IpNet;
 use linecard_tables::generator::{Random, ipv4_routes, ipv6_routes};
 use linecard_tables::lpm::Prefix;
+
+use super::traffic::Family;
 
 /// Routes of the Internet when no file says which (early 2025; the table that the generator's
 /// lengths are from).
@@ -21,8 +24,43 @@ const IPV6_INTERNET: usize = 160_147;
 pub(super) struct Prefixes {
     pub(super) ipv4: Vec<Prefix<u32>>,
     pub(super) ipv6: Vec<Prefix<u128>>,
-    /// Prefixes left out: repeated, or with addresses that no router forwards to.
-    pub(super) left_out: usize,
+    /// Lines left out since an earlier one has the same prefix.
+    repeated: usize,
+    /// Lines left out since no router forwards to all their addresses.
+    not_forwarded: usize,
+}
+
+impl fmt::Display for Prefixes {
+    /// What was taken, and what was left out and why.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ipv4, ipv6, repeated, not_forwarded } = self;
+        write!(f, "{} IPv4 and {} IPv6 routes", ipv4.len(), ipv6.len())?;
+        let left_out = repeated + not_forwarded;
+        write!(f, "; lines left out: {left_out}")?;
+        let mut mark = " (";
+        if *repeated > 0 {
+            write!(f, "{mark}{repeated} repeated")?;
+            mark = ", ";
+        }
+        if *not_forwarded > 0 {
+            write!(
+                f,
+                "{mark}{not_forwarded} not within 1.0.0.0 to 223.255.255.255 without 127.0.0.0/8, or \
+                 2000::/3, to which routers forward"
+            )?;
+        }
+        write!(f, "{}", if left_out > 0 { ")" } else { "" })
+    }
+}
+
+impl Prefixes {
+    /// Whether there are routes of a family.
+    pub(super) fn has(&self, family: Family) -> bool {
+        match family {
+            Family::Ipv4 => !self.ipv4.is_empty(),
+            Family::Ipv6 => !self.ipv6.is_empty(),
+        }
+    }
 }
 
 impl Prefixes {
@@ -48,11 +86,11 @@ impl Prefixes {
             let net: IpNet = text.parse().with_context(place)?;
             match seen.insert(net.trunc()) {
                 true => prefixes.add(net),
-                false => prefixes.left_out += 1,
+                false => prefixes.repeated += 1,
             }
         }
         let routes = prefixes.ipv4.len() + prefixes.ipv6.len();
-        ensure!(routes > 0, "{} has no prefix to route", path.display());
+        ensure!(routes > 0, "{} has nothing to route: {prefixes}", path.display());
         Ok(prefixes)
     }
 
@@ -60,7 +98,7 @@ impl Prefixes {
         match net {
             IpNet::V4(net) if forwarded_ipv4(net.into()) => self.ipv4.push(net.into()),
             IpNet::V6(net) if forwarded_ipv6(net.into()) => self.ipv6.push(net.into()),
-            _ => self.left_out += 1,
+            _ => self.not_forwarded += 1,
         }
     }
 }
@@ -120,7 +158,10 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().expect("a file of our own");
         file.write_all(bytes).expect("written");
         let prefixes = Prefixes::read(file.path()).expect("read");
-        assert_eq!((prefixes.ipv4.len(), prefixes.ipv6.len(), prefixes.left_out), (1, 1, 3));
+        assert_eq!((prefixes.ipv4.len(), prefixes.ipv6.len()), (1, 1));
+        let text = prefixes.to_string();
+        let start = "1 IPv4 and 1 IPv6 routes; lines left out: 3 (1 repeated, 2 not within 1.0.0.0";
+        assert!(text.starts_with(start) && text.ends_with(')'), "{text}");
     }
 
     #[test]

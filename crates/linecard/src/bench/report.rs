@@ -3,37 +3,41 @@
 use super::measure::Figures;
 use crate::output::{self, Column};
 
-/// A table, and below it what its columns mean.
+/// A table, and below it what its columns mean. A column that no case has a figure for is left out.
 pub(super) fn text(figures: &[Figures]) -> String {
-    let columns = [
+    let counted = are_counted(figures);
+    let mut columns = vec![
         Column::Text("case"),
         Column::Number("Mpps/core"),
         Column::Number("cycles/packet"),
         Column::Number("min–max"),
-        Column::Number("instr./packet"),
-        Column::Number("Gbit/s L1"),
-        Column::Number("L2"),
-        Column::Number("workers"),
     ];
-    format!("{}\n\n{}", output::table(&columns, figures.iter().map(row)), notes(figures))
+    columns.extend(counted.then_some(Column::Number("instr./packet")));
+    columns.extend(["Gbit/s L1", "L2", "workers"].map(Column::Number));
+    let rows = figures.iter().map(|of| row(of, counted));
+    format!("{}\n\n{}", output::table(&columns, rows), notes(figures))
 }
 
-fn row(of: &Figures) -> Vec<String> {
+/// Whether instructions of any case were counted.
+fn are_counted(figures: &[Figures]) -> bool {
+    figures.iter().any(|of| of.instructions_per_packet.is_some())
+}
+
+fn row(of: &Figures, counted: bool) -> Vec<String> {
     let instructions = of.instructions_per_packet.map(|count| format!("{count:.0}"));
     let workers = match of.speedup_over_one_worker {
         Some(speedup) => format!("{} (×{speedup:.2})", of.workers),
         None => of.workers.to_string(),
     };
-    vec![
+    let mut row = vec![
         of.case.to_owned(),
         format!("{:.1}", of.mpps_per_core),
         format!("{:.1}", of.cycles_per_packet),
         format!("{:.1}–{:.1}", of.cycles_per_packet_min, of.cycles_per_packet_max),
-        instructions.unwrap_or_else(|| "—".to_owned()),
-        format!("{:.1}", of.gbps_l1),
-        format!("{:.1}", of.gbps_l2),
-        workers,
-    ]
+    ];
+    row.extend(counted.then(|| instructions.unwrap_or_else(|| "—".to_owned())));
+    row.extend([format!("{:.1}", of.gbps_l1), format!("{:.1}", of.gbps_l2), workers]);
+    row
 }
 
 fn notes(figures: &[Figures]) -> String {
@@ -56,6 +60,10 @@ fn notes(figures: &[Figures]) -> String {
          round. Every packet was checked."
             .to_owned(),
     ];
+    let has_worker = |of: &Figures| of.routes > 0;
+    if figures.iter().any(has_worker) && !are_counted(figures) {
+        notes.push("Instructions are not told: this machine does not count them.".to_owned());
+    }
     if figures.iter().any(|of| of.speedup_over_one_worker.is_some()) {
         notes.push(
             "Workers (×): all together against one of them alone, in the same rounds and with as many \
