@@ -12,6 +12,8 @@ const LOOKUPS: usize = 1 << 20;
 const BATCHES: [usize; 3] = [8, 32, 256];
 /// Batches that are looked up with the caches emptied before each.
 const COLD_BATCHES: usize = 101;
+/// Batches that are looked up with a part of the caches emptied before each.
+const BETWEEN_BATCHES: usize = 1000;
 
 pub(crate) fn run<A: Address>(family: &str, routes: &[Prefix<A>], meter: &Meter) {
     println!("\n{family}: {} routes, each with a value of its own", routes.len());
@@ -43,6 +45,15 @@ fn lookups<A: Address>(routes: &[Prefix<A>], table: &mut Lpm<A>, meter: &Meter) 
             let what = format!("{kind}, {instructions:?}");
             print_row(&what, |batch| bulk(table, addresses, batch, meter));
         }
+        let between = |batch| {
+            let batches: Vec<&[A]> = kinds[1].1.chunks_exact(batch).take(BETWEEN_BATCHES).collect();
+            let mut values = vec![0; batch];
+            meter.between(batch, &batches, |addresses| {
+                table.lookup_bulk(addresses, &mut values);
+                black_box(&values);
+            })
+        };
+        print_row(&format!("within, 2,048 lines written between, {instructions:?}"), between);
         let cold = |batch| {
             let batches: Vec<&[A]> = kinds[1].1.chunks_exact(batch).take(COLD_BATCHES).collect();
             let mut values = vec![0; batch];

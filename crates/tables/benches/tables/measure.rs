@@ -3,10 +3,16 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use linecard_tables::generator::Random;
+
 /// Rounds a figure: odd, so that there is a median.
 const ROUNDS: usize = 9;
 /// Bytes that are read to empty the caches: more than the last level of most has.
 const SWEEP_BYTES: usize = 96 << 20;
+/// What a worker does between two batches is stood for by so many lines that are written, in random
+/// places of packet memory: two for each of the packets of four batches.
+const LINES_BETWEEN: usize = 2048;
+const PACKET_MEMORY_BYTES: usize = 32 << 20;
 
 /// Cycles an operation over the rounds.
 #[derive(Clone, Copy)]
@@ -75,6 +81,32 @@ impl Meter {
             (self.now() - start) as f64 / operations as f64
         };
         summary(&mut parts.iter().map(one).collect::<Vec<_>>())
+    }
+
+    /// Measures each of `parts` right after a worker's other work has taken its part of the caches, and
+    /// sums them up; the median of the rounds.
+    pub(crate) fn between<T>(
+        &self,
+        operations: usize,
+        parts: &[T],
+        mut part: impl FnMut(&T),
+    ) -> Figure {
+        let mut random = Random::new(7);
+        let mut packets = vec![0u64; PACKET_MEMORY_BYTES / 8];
+        let mut round = || {
+            let mut cycles = 0;
+            for item in parts {
+                for _ in 0..LINES_BETWEEN {
+                    let at = random.below(packets.len());
+                    packets[at] += 1;
+                }
+                let start = self.now();
+                part(item);
+                cycles += self.now() - start;
+            }
+            cycles as f64 / (operations * parts.len()) as f64
+        };
+        summary(&mut (0..ROUNDS).map(|_| round()).collect::<Vec<_>>())
     }
 
     /// One line: cycles with their spread, and nanoseconds.

@@ -112,9 +112,7 @@ pub(super) const ROOTS: usize = 1 << ROOT_BITS;
 /// Nodes of the level above the roots.
 pub(super) const TOPS: usize = 1 << SHORT_BITS;
 /// Addresses that go down the tree together.
-const LANES: usize = 32;
-/// The same where no more are left.
-const LANES_FEW: usize = 8;
+const LANES: usize = 256;
 /// Set in a leaf that is the number of a node and not a value.
 pub(super) const IS_NODE: u32 = 1 << 31;
 const _: () = assert!(super::VALUE_MAX == IS_NODE - 1);
@@ -232,33 +230,15 @@ impl<A: Address> Kernel for Lookup<'_, A> {
     fn run(self) {
         // A table that never had a route has no nodes.
         let Some(roots) = self.nodes.first_chunk() else { return self.values.fill(NO_ROUTE) };
-        let (groups, rest) = self.addresses.as_chunks::<LANES>();
-        let (group_values, values_rest) = self.values.as_chunks_mut::<LANES>();
         let tree = Tree {
             roots,
             nodes: self.nodes,
             leaves: self.leaves,
             short: self.short.first_chunk().expect("its size is fixed"),
         };
-        // Three groups are under way: one waits for its roots, one for its leaves, one is finished.
-        for group in groups.iter().take(2) {
-            tree.prefetch_roots(group);
-        }
-        let mut leaf_at = groups.first().map_or([0; LANES], |first| tree.begin(first));
-        for (number, (addresses, values)) in groups.iter().zip(group_values).enumerate() {
-            tree.prefetch_roots(groups.get(number + 2).map_or(&[], |group| group));
-            let next = groups.get(number + 1).map_or([0; LANES], |next| tree.begin(next));
-            tree.finish(addresses, &leaf_at, values);
-            leaf_at = next;
-        }
-        tree.prefetch_roots(rest);
-        for (addresses, values) in rest.chunks(LANES_FEW).zip(values_rest.chunks_mut(LANES_FEW)) {
-            // Lanes without an address look up 0.
-            let mut lanes = [A::default(); LANES_FEW];
-            let mut lane_values = [NO_ROUTE; LANES_FEW];
-            lanes[..addresses.len()].copy_from_slice(addresses);
-            tree.finish(&lanes, &tree.begin(&lanes), &mut lane_values);
-            values.copy_from_slice(&lane_values[..values.len()]);
+        let parts = self.addresses.chunks(LANES).zip(self.values.chunks_mut(LANES));
+        for (addresses, values) in parts {
+            tree.lookup(addresses, values);
         }
     }
 }
@@ -274,76 +254,62 @@ struct Tree<'a> {
 
 impl Tree<'_> {
     #[inline(always)]
-    fn prefetch_roots<A: Address>(&self, addresses: &[A]) {
+    fn lookup<A: Address>(&self, addresses: &[A], values: &mut [u32]) {
         for address in addresses {
             prefetch_index(self.roots, address.bits_at(0, ROOT_BITS));
         }
-    }
-
-    /// Where the leaf of each address stands that its root leads to; asks for it.
-    #[inline(always)]
-    fn begin<A: Address, const N: usize>(&self, addresses: &[A; N]) -> [u32; N] {
-        let mut leaf_at = [0; N];
-        for lane in 0..N {
-            let root = &self.roots[addresses[lane].bits_at(0, ROOT_BITS)];
-            leaf_at[lane] = root.leaf(addresses[lane].bits_at(ROOT_BITS, STRIDE_BITS));
-            prefetch_index(self.leaves, leaf_at[lane] as usize);
+        for (address, leaf) in addresses.iter().zip(&mut *values) {
+            let root = &self.roots[address.bits_at(0, ROOT_BITS)];
+            *leaf = root.leaf(address.bits_at(ROOT_BITS, STRIDE_BITS));
+            prefetch_index(self.leaves, *leaf as usize);
         }
-        leaf_at
-    }
-
-    /// Takes `N` addresses from there down the tree in lockstep.
-    #[inline(always)]
-    fn finish<A: Address, const N: usize>(
-        &self,
-        addresses: &[A; N],
-        leaf_at: &[u32; N],
-        values: &mut [u32; N],
-    ) {
-        let mut leaf = [0; N];
         let mut any = 0;
-        for lane in 0..N {
-            leaf[lane] = self.leaves[leaf_at[lane] as usize];
-            any |= leaf[lane];
+        for leaf in &mut *values {
+            *leaf = self.leaves[*leaf as usize];
+            any |= *leaf;
         }
         if any & IS_NODE != 0 {
-            // What is left of each address, the next bits in front.
-            let mut rest = *addresses;
-            for rest in &mut rest {
-                *rest = *rest << ROOT_BITS;
-            }
-            while any & IS_NODE != 0 {
-                any = self.step(&mut rest, &mut leaf);
-            }
+            self.descend(addresses, values);
         }
-        for lane in 0..N {
-            let short = self.short[addresses[lane].bits_at(0, SHORT_BITS)];
-            values[lane] = select_unpredictable(leaf[lane] == NO_ROUTE, short, leaf[lane]);
+        for (address, value) in addresses.iter().zip(values) {
+            let short = self.short[address.bits_at(0, SHORT_BITS)];
+            *value = select_unpredictable(*value == NO_ROUTE, short, *value);
         }
     }
 
-    /// Goes on from each leaf that is a node; the others stay. Returns the leaves' common bits.
     #[inline(always)]
-    fn step<A: Address, const N: usize>(&self, rest: &mut [A; N], leaf: &mut [u32; N]) -> u32 {
-        for leaf in &*leaf {
-            prefetch_index(self.nodes, (leaf & !IS_NODE) as usize);
+    fn descend<A: Address>(&self, addresses: &[A], leaves: &mut [u32]) {
+        let mut under_way = [0u8; LANES];
+        let mut count = 0;
+        for (lane, leaf) in leaves.iter().enumerate() {
+            under_way[count & (LANES - 1)] = lane as u8;
+            let leads_on = leaf & IS_NODE != 0;
+            count += usize::from(leads_on);
+            let node = select_unpredictable(leads_on, leaf & !IS_NODE, 0);
+            prefetch_index(self.nodes, node as usize);
         }
-        let mut leaf_at = [0; N];
-        for lane in 0..N {
-            // A lane that has its value reads the first root, and what comes of it is not used.
-            let leads_on = leaf[lane] & IS_NODE != 0;
-            let node = select_unpredictable(leads_on, leaf[lane] & !IS_NODE, 0);
-            rest[lane] = rest[lane] << STRIDE_BITS;
-            leaf_at[lane] = self.nodes[node as usize].leaf(rest[lane].bits_at(0, STRIDE_BITS));
-            prefetch_index(self.leaves, leaf_at[lane] as usize);
+        let mut depth = ROOT_BITS;
+        while count > 0 {
+            depth += STRIDE_BITS;
+            for lane in &under_way[..count] {
+                let lane = usize::from(*lane);
+                let node = &self.nodes[(leaves[lane] & !IS_NODE) as usize];
+                let leaf_at = node.leaf(addresses[lane].bits_at(depth, STRIDE_BITS));
+                leaves[lane] = leaf_at;
+                prefetch_index(self.leaves, leaf_at as usize);
+            }
+            let mut left = 0;
+            for number in 0..count {
+                let lane = under_way[number];
+                let leaf = self.leaves[leaves[usize::from(lane)] as usize];
+                leaves[usize::from(lane)] = leaf;
+                under_way[left] = lane;
+                let leads_on = leaf & IS_NODE != 0;
+                left += usize::from(leads_on);
+                let node = select_unpredictable(leads_on, leaf & !IS_NODE, 0);
+                prefetch_index(self.nodes, node as usize);
+            }
+            count = left;
         }
-        let mut any = 0;
-        for lane in 0..N {
-            let next = self.leaves[leaf_at[lane] as usize];
-            let leads_on = leaf[lane] & IS_NODE != 0;
-            leaf[lane] = select_unpredictable(leads_on, next, leaf[lane]);
-            any |= leaf[lane];
-        }
-        any
     }
 }

@@ -54,7 +54,7 @@ mod sealed {
 }
 
 macro_rules! address {
-    ($number:ty, $words:expr) => {
+    ($number:ty, $words:expr, $bits_at:expr) => {
         impl Address for $number {
             const BITS: u8 = <$number>::BITS as u8;
 
@@ -64,7 +64,7 @@ macro_rules! address {
 
             #[inline(always)]
             fn bits_at(self, offset: u8, count: u8) -> usize {
-                ((self << offset) >> (<$number>::BITS - u32::from(count))) as usize
+                $bits_at(self, offset, count)
             }
 
             fn from_bits_at(value: usize, offset: u8, count: u8) -> Self {
@@ -79,8 +79,20 @@ macro_rules! address {
     };
 }
 
-address!(u32, |address: u32| [0, u64::from(address)]);
-address!(u128, |address: u128| [(address >> 64) as u64, address as u64]);
+address!(u32, |address: u32| [0, u64::from(address)], |address: u32, offset: u8, count: u8| {
+    ((address << offset) >> (32 - count)) as usize
+});
+address!(
+    u128,
+    |address: u128| [(address >> 64) as u64, address as u64],
+    |address: u128, offset: u8, count: u8| {
+        // Lookups that go beyond the first half are rare, and one half needs half the instructions.
+        match offset + count <= 64 {
+            true => ((((address >> 64) as u64) << offset) >> (64 - count)) as usize,
+            false => ((address << offset) >> (128 - count)) as usize,
+        }
+    }
+);
 
 /// A prefix in canonical form: the bits behind its length are zero.
 ///
