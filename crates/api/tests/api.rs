@@ -28,6 +28,7 @@ impl Source for Fixed {
             mode: "native copy".to_owned(),
             state: PortState::Up,
             queues: 2,
+            route_cache: None,
             totals,
             passed: Vec::new(),
         }])
@@ -63,6 +64,7 @@ impl Source for Fixed {
             workers: 2,
             snapshot_version: 7,
             routes: 100_005,
+            route_cache: Vec::new(),
             netlink_overruns: 0,
             netlink_resyncs: 1,
             table_overflows: 0,

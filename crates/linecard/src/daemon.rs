@@ -66,7 +66,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         .map_err(|error| ports::explain("map a BPF array", error))?;
 
     let redirects = Redirects::open(&config);
-    let cache = redirects.as_ref().map(|redirects| Arc::clone(&redirects.cache));
+    let cache = redirects.as_ref().ok().map(|redirects| Arc::clone(&redirects.cache));
     let mut served = plan.attach(&local, &switch, cache.as_ref())?;
     let punt = punt_device(&served)?;
 
@@ -74,7 +74,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     let bypassed = advice::give(&served, &rib);
     let tables = (publisher.writer(), cache.as_ref());
     let mut workers = Workers::start(&config, &plan, &mut served, &punt, tables, &switch)?;
-    if let Some(redirects) = &redirects {
+    if let Ok(redirects) = &redirects {
         redirects.serve(&served);
     }
     let shared = Arc::new(Shared {

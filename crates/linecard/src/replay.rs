@@ -88,6 +88,7 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<Outcome> {
         mode: String::new(),
         state: PortState::Up,
         queues: 1,
+        route_cache: None,
         totals,
         passed: Vec::new(),
     };

@@ -111,6 +111,7 @@ fn check_says_what_a_right_file_would_do() {
     assert_eq!(status(&output), 0, "{}", stderr(&output));
     let text = stdout(&output);
     assert!(text.contains("no-such-port  auto"), "{text}");
+    assert!(text.contains("route cache: unknown (no-such-port): known when"), "{text}");
     assert!(text.contains("workers: 2 at the most, 32 MiB of packet memory each"), "{text}");
     assert!(text.contains("warning: this machine has no interface no-such-port now"), "{text}");
 
@@ -118,6 +119,7 @@ fn check_says_what_a_right_file_would_do() {
     let report: Value = serde_json::from_str(stdout(&output)).expect("JSON");
     assert_eq!(report["valid"], true);
     assert_eq!(report["plan"]["ports"][0]["name"], "no-such-port");
+    assert_eq!(report["plan"]["ports"][0]["route_cache"]["state"], "unknown");
     assert_eq!(report["plan"]["memory_bytes_per_worker"], 32 << 20);
 }
 

@@ -8,14 +8,20 @@ use ipnet::{IpNet, Ipv4Net};
 use linecard_api::{Server, ServerConfig, Source};
 use linecard_observe::{
     HealthReport, HealthState, NeighbourReport, NeighbourState, NeighboursReport, NextHopReport,
-    PassedReport, PortReport, PortState, PortsReport, RouteKind, RouteQuery, RouteReport,
-    RoutesReport,
+    PassedReport, PortReport, PortRouteCacheReport, PortState, PortsReport, RouteCacheObstacle,
+    RouteCacheReport, RouteKind, RouteQuery, RouteReport, RoutesReport,
 };
 use linecard_packet::{DropReason, PortTotals, PuntReason};
 use serde_json::Value;
 use tempfile::TempDir;
 
 const ROUTES: u32 = 12_000;
+
+/// Of eth0 it is on; eth1's peer is not ready.
+fn route_cache(name: &str) -> RouteCacheReport {
+    let obstacles: &[_] = if name == "eth1" { &[RouteCacheObstacle::PeerNotReady] } else { &[] };
+    RouteCacheReport::of(obstacles)
+}
 
 struct Fixed {
     state: HealthState,
@@ -33,6 +39,7 @@ impl Source for Fixed {
             mode: "native copy".to_owned(),
             state: PortState::Up,
             queues: 1,
+            route_cache: Some(route_cache(name)),
             totals,
             passed: vec![PassedReport {
                 reason: "not_ip".to_owned(),
@@ -79,6 +86,12 @@ impl Source for Fixed {
             workers: 2,
             snapshot_version: 7,
             routes: 100_005,
+            route_cache: ["eth0", "eth1"]
+                .map(|port| PortRouteCacheReport {
+                    port: port.to_owned(),
+                    report: route_cache(port),
+                })
+                .into(),
             netlink_overruns: 0,
             netlink_resyncs: 1,
             table_overflows: 0,
@@ -132,12 +145,19 @@ fn ports_are_a_table_with_numbers_at_the_right() {
     assert_eq!(
         lines[..2],
         [
-            "port   kind  mode         state   received  bytes  sent  bytes  queued  redirected  dropped  punted",
-            "eth0   xdp   native copy  up     1,234,567      0     7      0       0           0        3   4,000",
+            "port   kind  mode         state  route cache   received  bytes  sent  bytes  queued  redirected  dropped  punted",
+            "eth0   xdp   native copy  up     on           1,234,567      0     7      0       0           0        3   4,000",
         ]
     );
     assert!(lines[3].starts_with("total"), "{text}");
+    let last = text.lines().last().expect("a line");
+    assert!(last.starts_with("route cache: in only (eth1): its peer has neither GRO"), "{text}");
     let report = daemon.json(&["ports"]);
+    let part = &report["ports"][1]["route_cache"];
+    assert_eq!(
+        (&part["state"], part["obstacles"][0]["reason"].as_str()),
+        (&Value::from("in_only"), Some("peer_not_ready"))
+    );
     assert_eq!(report["ports"][0]["received_packets"], 1_234_567);
     assert_eq!(report["total"]["punted_packets"]["ttl_expired"], 4_000);
 }
@@ -217,9 +237,13 @@ fn neighbours_and_health_are_shown() {
     let text = daemon.show(&["neighbours"]);
     assert!(text.contains("eth0       192.0.2.2  02:00:00:00:00:02  usable"), "{text}");
     let text = daemon.show(&["health"]);
-    assert!(text.contains("state      degraded"), "{text}");
-    assert!(text.contains("trouble    port eth9 is gone"), "{text}");
-    assert_eq!(daemon.json(&["health"])["uptime_seconds"], 3600);
+    assert!(text.contains("state        degraded"), "{text}");
+    assert!(text.contains("trouble      port eth9 is gone"), "{text}");
+    assert!(text.contains("\nroute cache  on (eth0)\nroute cache  in only (eth1): its"), "{text}");
+    let report = daemon.json(&["health"]);
+    assert_eq!(report["uptime_seconds"], 3600);
+    let part = &report["route_cache"][1];
+    assert_eq!((part["port"].as_str(), part["state"].as_str()), (Some("eth1"), Some("in_only")));
     let well = daemon_that_is(HealthState::Well);
     let output = well.command(&["health"]).output().expect("the binary was built");
     assert_eq!(output.status.code(), Some(0));

@@ -6,10 +6,12 @@
 mod common;
 
 use std::net::IpAddr;
+use std::process::Command;
 
 use common::traffic::{load, send_all, sink};
 use common::{
-    DEADLINE, Daemon, Options, PortMode, kernel_forwarded, resolved_topology, take_redirects,
+    DEADLINE, Daemon, Options, PortMode, kernel_forwarded, resolved_topology, run_in,
+    take_redirects,
 };
 use linecard_lab::{Link, Route, RouterTopology};
 use linecard_packet::{DropReason, PuntReason};
@@ -23,6 +25,34 @@ fn route_over(topology: &RouterTopology, path: &Link, ipv6: bool) {
     let prefix = if ipv6 { topology.service_ipv6.into() } else { topology.service_ipv4.into() };
     let route = Route::via(prefix, gateway(path, ipv6));
     topology.router.replace_route(&route).expect("a route");
+}
+
+/// Waits until all ports have this state in the route cache for this reason, and `linecard check` expects
+/// the same.
+fn assert_route_cache(
+    daemon: &Daemon,
+    topology: &RouterTopology,
+    state: &str,
+    reason: Option<&str>,
+) {
+    let is = |part: &serde_json::Value| {
+        let obstacle = &part["obstacles"][0]["reason"];
+        part["state"] == state && obstacle.as_str() == reason
+    };
+    let all = |parts: Vec<&serde_json::Value>| parts.len() == 3 && parts.into_iter().all(is);
+    let values = |list: &serde_json::Value| list.as_array().cloned().expect("a list");
+    daemon.wait_for(&format!("route cache {state} in health"), |daemon| {
+        let health = serde_json::to_value(daemon.client().health().expect("an answer"));
+        all(values(&health.expect("JSON")["route_cache"]).iter().collect())
+    });
+    let ports = values(&daemon.show_json(&["ports"])["ports"]);
+    assert!(all(ports.iter().map(|port| &port["route_cache"]).collect()), "{ports:?}");
+    let mut check = Command::new(env!("CARGO_BIN_EXE_linecard"));
+    check.args(["check", "--json"]).arg(daemon.config());
+    let report = run_in(&topology.router, check).stdout;
+    let report: serde_json::Value = serde_json::from_slice(&report).expect("JSON");
+    let ports = values(&report["plan"]["ports"]);
+    assert!(all(ports.iter().map(|port| &port["route_cache"]).collect()), "{ports:?}");
 }
 
 fn redirected(daemon: &Daemon) -> u64 {
@@ -59,6 +89,7 @@ fn warm(ipv6: bool) -> (RouterTopology, Daemon) {
 fn classifiers_forward_and_the_books_balance() {
     for ipv6 in [false, true] {
         let (topology, daemon) = warm(ipv6);
+        assert_route_cache(&daemon, &topology, "on", None);
         let path = &topology.path_a;
         let inside = topology.client_link.far.interface;
         let before = (daemon.port(inside).totals, daemon.port(path.near.interface).totals);
@@ -112,6 +143,7 @@ fn the_configuration_turns_it_off() {
     let options = Options::of_router(&topology, PortMode::Redirected);
     let daemon =
         Daemon::start(&topology.router, &options.tables("[route_cache]\nmode = \"off\"\n"));
+    assert_route_cache(&daemon, &topology, "off", Some("mode_off"));
     send_all(&topology, false, 16, 2_000);
     daemon.assert_forwarded(2_000);
     assert_eq!(redirected(&daemon), 0);
@@ -124,6 +156,7 @@ fn a_peer_that_takes_no_redirected_frames_gets_none() {
     let topology = resolved_topology();
     route_over(&topology, &topology.path_a, false);
     let daemon = Daemon::on_router(&topology, PortMode::Native);
+    assert_route_cache(&daemon, &topology, "in_only", Some("peer_not_ready"));
     send_all(&topology, false, 16, 2_000);
     daemon.assert_forwarded(2_000);
     assert_eq!(redirected(&daemon), 0);

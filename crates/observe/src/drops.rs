@@ -110,6 +110,7 @@ mod tests {
                 mode: String::new(),
                 state: PortState::Up,
                 queues: 1,
+                route_cache: None,
                 totals,
                 passed: vec![PassedReport {
                     reason: "not_ip".to_owned(),

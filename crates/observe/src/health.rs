@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::PortRouteCacheReport;
+
 /// The state of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthReport {
@@ -20,6 +22,9 @@ pub struct HealthReport {
     /// Prefixes that have a route in that snapshot, the router's own addresses among them.
     #[serde(default)]
     pub routes: u64,
+    /// Each port's part in the route cache.
+    #[serde(default)]
+    pub route_cache: Vec<PortRouteCacheReport>,
     /// Times that netlink messages were lost because they came too fast.
     pub netlink_overruns: u64,
     /// Times that the whole state of the kernel was read anew.

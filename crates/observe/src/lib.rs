@@ -7,10 +7,14 @@ pub mod drops;
 pub mod health;
 pub mod neighbours;
 pub mod ports;
+pub mod route_cache;
 pub mod routes;
 
 pub use drops::{DropsReport, PortPackets, ReasonReport};
 pub use health::{HealthReport, HealthState};
 pub use neighbours::{NeighbourReport, NeighbourState, NeighboursReport};
 pub use ports::{PassedReport, PortReport, PortState, PortsReport};
+pub use route_cache::{
+    ObstacleReport, PortRouteCacheReport, RouteCacheObstacle, RouteCacheReport, RouteCacheState,
+};
 pub use routes::{NextHopReport, RouteKind, RouteQuery, RouteReport, RoutesReport};

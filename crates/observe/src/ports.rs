@@ -3,6 +3,8 @@
 use linecard_packet::PortTotals;
 use serde::{Deserialize, Serialize};
 
+use crate::RouteCacheReport;
+
 /// All ports.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortsReport {
@@ -34,6 +36,9 @@ pub struct PortReport {
     pub state: PortState,
     /// Receive queues in use, and as many transmit queues.
     pub queues: u32,
+    /// Its part in the route cache; `None` where there are no classifiers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route_cache: Option<RouteCacheReport>,
     /// What was counted since the daemon started.
     #[serde(flatten)]
     pub totals: PortTotals,

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use linecard_api::Client;
 use linecard_observe::{
     DropsReport, HealthReport, HealthState, NeighboursReport, PortReport, PortsReport,
-    ReasonReport, RouteQuery, RouteReport,
+    ReasonReport, RouteCacheState, RouteQuery, RouteReport, route_cache,
 };
 
 use super::watch;
@@ -60,6 +60,7 @@ pub(crate) fn ports(report: &PortsReport) -> String {
         Column::Text("kind"),
         Column::Text("mode"),
         Column::Text("state"),
+        Column::Text("route cache"),
         Column::Number("received"),
         Column::Number("bytes"),
         Column::Number("sent"),
@@ -85,12 +86,21 @@ pub(crate) fn ports(report: &PortsReport) -> String {
     let row = |port: &PortReport| {
         let mut row = vec![port.name.clone(), port.kind.clone(), port.mode.clone()];
         row.push(port.state.label().to_owned());
+        row.push(port.route_cache.as_ref().map_or("-", |at| at.state.text()).to_owned());
         row.extend(counts(&port.totals));
         row
     };
-    let mut total = vec!["total".to_owned(), String::new(), String::new(), String::new()];
+    let mut total = vec![String::new(); 5];
+    "total".clone_into(&mut total[0]);
     total.extend(counts(&report.total));
-    output::table(&columns, report.ports.iter().map(row).chain([total]))
+    let table = output::table(&columns, report.ports.iter().map(row).chain([total]));
+    let part = |port: &PortReport| Some((port.name.clone(), port.route_cache.clone()?));
+    let lines = route_cache::explain(report.ports.iter().filter_map(part)).into_iter();
+    let lines: Vec<String> = lines.map(|line| format!("route cache: {line}")).collect();
+    match lines.is_empty() {
+        true => table,
+        false => format!("{table}\n\n{}", lines.join("\n")),
+    }
 }
 
 /// The reasons as tables; without `all`, those that happened.
@@ -151,17 +161,24 @@ fn neighbours(report: &NeighboursReport) -> String {
 
 fn health(report: &HealthReport) -> String {
     let mut lines = vec![
-        format!("state      {}", report.state.label()),
-        format!("version    {}", report.version),
-        format!("uptime     {} s", count(report.uptime_seconds)),
-        format!("workers    {}", report.workers),
-        format!("snapshot   {}", report.snapshot_version),
-        format!("routes     {}", count(report.routes)),
-        format!("overruns   {} of netlink", count(report.netlink_overruns)),
-        format!("resyncs    {} of netlink", count(report.netlink_resyncs)),
-        format!("overflows  {} of tables", count(report.table_overflows)),
+        ("state", report.state.label().to_owned()),
+        ("version", report.version.clone()),
+        ("uptime", format!("{} s", count(report.uptime_seconds))),
+        ("workers", report.workers.to_string()),
+        ("snapshot", report.snapshot_version.to_string()),
+        ("routes", count(report.routes)),
+        ("overruns", format!("{} of netlink", count(report.netlink_overruns))),
+        ("resyncs", format!("{} of netlink", count(report.netlink_resyncs))),
+        ("overflows", format!("{} of tables", count(report.table_overflows))),
     ];
-    lines.extend(report.troubles.iter().map(|trouble| format!("trouble    {trouble}")));
+    let on = report.route_cache.iter().filter(|at| at.report.state == RouteCacheState::On);
+    let on: Vec<&str> = on.map(|at| at.port.as_str()).collect();
+    lines.extend((!on.is_empty()).then(|| ("route cache", format!("on ({})", on.join(", ")))));
+    let parts = report.route_cache.iter().map(|at| (at.port.clone(), at.report.clone()));
+    lines.extend(route_cache::explain(parts).into_iter().map(|line| ("route cache", line)));
+    lines.extend(report.troubles.iter().map(|trouble| ("trouble", trouble.clone())));
+    let lines: Vec<String> =
+        lines.into_iter().map(|(name, value)| format!("{name:<11}  {value}")).collect();
     lines.join("\n")
 }
 

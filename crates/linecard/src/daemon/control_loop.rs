@@ -51,7 +51,7 @@ impl ControlLoop<'_> {
         let mut publish_due = Instant::now();
         let mut neighbours = NeighbourKeeper::new(Instant::now());
         let mut links = LinkWatch::default();
-        let mut targets = TargetWatch::new(Instant::now(), self.shared.redirects.is_some());
+        let mut targets = TargetWatch::new(Instant::now(), self.shared.redirects.as_ref().ok());
         while !self.wait(signals, patience)? {
             // While the workers still hold the retired copy no more is read: the kernel's buffer
             // and, at its end, a resync bound what waits.

@@ -59,7 +59,7 @@ impl NeighbourKeeper {
     fn used(&mut self, shared: &Shared, used: &mut Vec<(u32, IpAddr)>) {
         let adjacencies: Vec<_> = shared.rib().adjacencies().collect();
         let by_classifiers =
-            shared.redirects.as_ref().map_or_else(HashSet::new, Redirects::take_used);
+            shared.redirects.as_ref().map_or_else(|_| HashSet::new(), Redirects::take_used);
         let mut packets_now = HashMap::with_capacity(adjacencies.len());
         for adjacency in adjacencies {
             let packets = shared.adjacency_packets(adjacency.id);

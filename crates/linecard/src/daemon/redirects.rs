@@ -10,7 +10,8 @@ use linecard_control::mirror::xdp_features::XdpFeatures;
 use linecard_control::rib::Rib;
 use linecard_io::bpf::{LossCounter, RedirectLosses, Redirected};
 use linecard_io::route_cache::PORTS_MAX;
-use linecard_io::{AttachMode, RouteCache};
+use linecard_io::{AttachMode, Interface, RouteCache};
+use linecard_observe::{RouteCacheObstacle, RouteCacheReport};
 use linecard_packet::{AdjacencyId, DropReason, PortId, PortTotals};
 use tracing::{debug, info, warn};
 
@@ -29,6 +30,8 @@ pub(super) struct Redirects {
     pub(super) cache: Arc<RouteCache>,
     losses: LossCounter,
     books: Mutex<Books>,
+    /// What keeps redirected frames from leaving by each port, by number, as of the last look.
+    closed: Mutex<Vec<Option<RouteCacheObstacle>>>,
 }
 
 /// What was last read from the kernel.
@@ -76,22 +79,34 @@ impl Books {
 
 impl Redirects {
     /// Makes a cache, if it is wanted and the kernel can count what is lost behind it.
-    pub(super) fn open(config: &Config) -> Option<Self> {
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(super) fn open(config: &Config) -> Result<Self, RouteCacheObstacle> {
         if config.route_cache == RouteCacheMode::Off {
-            return None;
+            return Err(RouteCacheObstacle::Mode);
         }
         let open = || {
             let cache = RouteCache::new(ENTRIES)?;
             let losses = LossCounter::attach(&cache)?;
-            io::Result::Ok(Self { cache, losses, books: Mutex::new(Books::new()) })
+            let closed = Mutex::new(vec![Some(RouteCacheObstacle::NotKnownYet); PORTS_MAX]);
+            io::Result::Ok(Self { cache, losses, books: Mutex::new(Books::new()), closed })
         };
-        match open() {
-            Ok(redirects) => Some(redirects),
-            Err(error) => {
-                info!("no route cache, workers forward everything: {error}");
-                None
-            }
+        open().map_err(|error| {
+            info!("no route cache, workers forward everything: {error}");
+            RouteCacheObstacle::Unavailable(error.to_string())
+        })
+    }
+
+    /// A port's part in it.
+    pub(super) fn report(&self, port: &ServedPort) -> RouteCacheReport {
+        let mut obstacles: Vec<_> = no_part(port).into_iter().collect();
+        if obstacles.is_empty() {
+            let refused = RouteCacheObstacle::ProgramRefused;
+            obstacles.extend((!has_route_cache(port)).then_some(refused));
+            obstacles.extend(self.closed()[port.id.index()].clone());
         }
+        RouteCacheReport::of(&obstacles)
     }
 
     /// Ports whose classifier asks the cache: those in native mode that copy. (Without copies the way
@@ -107,6 +122,10 @@ impl Redirects {
                 Err(error) => warn!(port = port.interface.name, %error, "not in the route cache"),
             }
         }
+    }
+
+    fn closed(&self) -> MutexGuard<'_, Vec<Option<RouteCacheObstacle>>> {
+        self.closed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
@@ -174,9 +193,18 @@ impl Redirects {
 
 /// Whether a port forwards by the cache, and may be forwarded to.
 fn takes_part(port: &ServedPort) -> bool {
-    matches!(port.side, KernelSide::Xdp(_, AttachMode::Native))
-        && !port.zero_copy
-        && port.id.index() < PORTS_MAX
+    no_part(port).is_none()
+}
+
+/// Why it has no part in the cache, as long as it is served as it is.
+fn no_part(port: &ServedPort) -> Option<RouteCacheObstacle> {
+    match port.side {
+        KernelSide::Packet(_) => Some(RouteCacheObstacle::PacketSocket),
+        KernelSide::Xdp(_, AttachMode::Generic) => Some(RouteCacheObstacle::GenericMode),
+        KernelSide::Xdp(..) if port.zero_copy => Some(RouteCacheObstacle::ZeroCopy),
+        KernelSide::Xdp(..) if port.id.index() >= PORTS_MAX => Some(RouteCacheObstacle::PortsMax),
+        KernelSide::Xdp(..) => None,
+    }
 }
 
 /// Whether its classifier asks the cache: not when the kernel has refused the program that does.
@@ -195,9 +223,16 @@ pub(super) struct TargetWatch {
 }
 
 impl TargetWatch {
-    pub(super) fn new(now: Instant, wanted: bool) -> Self {
-        let open = || XdpFeatures::open().inspect_err(|error| info!("no route cache: {error}"));
-        let features = if wanted { open().ok() } else { None };
+    pub(super) fn new(now: Instant, redirects: Option<&Redirects>) -> Self {
+        let open = |redirects: &Redirects| {
+            let failed = |error: &io::Error| {
+                info!("no route cache: {error}");
+                let why = RouteCacheObstacle::Unavailable(error.to_string());
+                redirects.closed().fill(Some(why));
+            };
+            XdpFeatures::open().inspect_err(failed).ok()
+        };
+        let features = redirects.and_then(open);
         let paused = vec![None; PORTS_MAX];
         Self { features, look_due: now, refused: vec![0; PORTS_MAX], paused }
     }
@@ -205,7 +240,7 @@ impl TargetWatch {
     /// Looks, if it is time: a port is a target while its driver takes redirected frames and its link
     /// is up, and not for a while after it has refused some.
     pub(super) fn look(&mut self, now: Instant, shared: &Shared) {
-        let (Some(redirects), Some(features)) = (&shared.redirects, &mut self.features) else {
+        let (Ok(redirects), Some(features)) = (&shared.redirects, &mut self.features) else {
             return;
         };
         if now < self.look_due {
@@ -227,12 +262,27 @@ impl TargetWatch {
                 self.paused[at] = Some(now + REFUSED_PAUSE);
             }
             self.paused[at] = self.paused[at].filter(|&until| now < until);
-            let ready = able.contains(&port.interface.index)
-                && is_up(&rib, port)
-                && redirects.is_counted(port.id);
-            set(redirects, port, ready && self.paused[at].is_none());
+            let obstacle = if !redirects.is_counted(port.id) {
+                Some(RouteCacheObstacle::LossesNotCounted)
+            } else if !is_up(&rib, port) {
+                Some(RouteCacheObstacle::LinkDown)
+            } else if !able.contains(&port.interface.index) {
+                Some(not_able(&port.interface))
+            } else {
+                self.paused[at].map(|_| RouteCacheObstacle::FramesRefused)
+            };
+            set(redirects, port, obstacle.is_none());
+            redirects.closed()[at] = obstacle;
         }
         self.refused = refused;
+    }
+}
+
+/// Why a driver takes no redirected frames, as far as that can be told.
+pub(crate) fn not_able(interface: &Interface) -> RouteCacheObstacle {
+    match interface.driver() {
+        Ok(driver) if driver == "veth" => RouteCacheObstacle::PeerNotReady,
+        _ => RouteCacheObstacle::NotATarget,
     }
 }
 

@@ -13,7 +13,8 @@ use linecard_control::rib::{HeldRoute, Rib};
 use linecard_io::Outcome;
 use linecard_observe::{
     HealthReport, HealthState, NeighbourReport, NeighbourState, NeighboursReport, NextHopReport,
-    PassedReport, PortReport, PortsReport, RouteKind, RouteQuery, RouteReport, RoutesReport,
+    PassedReport, PortReport, PortRouteCacheReport, PortsReport, RouteCacheObstacle,
+    RouteCacheReport, RouteKind, RouteQuery, RouteReport, RoutesReport,
 };
 use linecard_packet::{AdjacencyId, PortId, PortTotals};
 
@@ -34,8 +35,8 @@ pub(super) struct Shared {
     pub(super) started: Instant,
     /// A sentence for each thing of the kernel's that transit bypasses, as found at the start.
     pub(super) bypassed: Vec<String>,
-    /// The route cache, if there is one.
-    pub(super) redirects: Option<Redirects>,
+    /// The route cache, or why there is none.
+    pub(super) redirects: Result<Redirects, RouteCacheObstacle>,
 }
 
 /// How the control side is doing.
@@ -70,6 +71,13 @@ impl Shared {
         self.workers.iter().map(|worker| worker.route_stats.packets(id)).sum()
     }
 
+    fn route_cache(&self, port: &ServedPort) -> RouteCacheReport {
+        match &self.redirects {
+            Ok(redirects) => redirects.report(port),
+            Err(obstacle) => RouteCacheReport::of(std::slice::from_ref(obstacle)),
+        }
+    }
+
     fn totals(&self, ports: &[ServedPort]) -> Vec<PortTotals> {
         let mut totals = vec![PortTotals::default(); ports.len()];
         for worker in &self.workers {
@@ -77,7 +85,7 @@ impl Shared {
                 *total += &counted;
             }
         }
-        if let Some(redirects) = &self.redirects {
+        if let Ok(redirects) = &self.redirects {
             redirects.add_to(&mut totals, ports);
         }
         totals
@@ -107,6 +115,14 @@ impl DaemonSource {
         .collect()
     }
 
+    fn route_cache(&self) -> Vec<PortRouteCacheReport> {
+        let report = |port: &ServedPort| PortRouteCacheReport {
+            port: port.interface.name.clone(),
+            report: self.shared.route_cache(port),
+        };
+        self.shared.ports().iter().map(report).collect()
+    }
+
     fn not_forwarding(&self) -> Vec<String> {
         let ports = self.shared.ports();
         advice::not_forwarding(&ports, &self.shared.rib())
@@ -126,6 +142,7 @@ impl Source for DaemonSource {
                 mode: port.mode(),
                 state: state(&rib, port.interface.index),
                 queues: port.queues,
+                route_cache: Some(self.shared.route_cache(port)),
                 totals: totals[usize::from(number)].clone(),
                 passed: passed(port),
             }
@@ -166,6 +183,7 @@ impl Source for DaemonSource {
         let mut troubles = self.gone();
         troubles.extend(self.not_forwarding());
         troubles.extend_from_slice(&self.shared.bypassed);
+        let route_cache = self.route_cache();
         let status = self.shared.status();
         if status.workers_ended > 0 {
             troubles.push(format!(
@@ -198,6 +216,7 @@ impl Source for DaemonSource {
             workers: (self.shared.workers.len() - status.workers_ended) as u32,
             snapshot_version: status.snapshot_version,
             routes: status.routes as u64,
+            route_cache,
             netlink_overruns: status.mirror.overruns,
             netlink_resyncs: status.mirror.syncs.saturating_sub(1),
             table_overflows: status.table_overflows,

@@ -147,6 +147,7 @@ impl Stage {
             mode: String::new(),
             state: PortState::Up,
             queues: 1,
+            route_cache: None,
             totals,
             passed: Vec::new(),
         };
