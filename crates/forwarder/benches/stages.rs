@@ -108,9 +108,9 @@ impl Bench {
                 let start = pending.len().saturating_sub(BATCH_PACKETS_MAX);
                 batch.frames.extend(pending.drain(start..).rev());
                 let at = Instant::now();
-                let station = tables.station(PortId(0));
+                batch.end_segment(PortId(0), 0);
                 let begun = Instant::now();
-                parse(&mut batch, PortId(0), &self.memory, &station);
+                parse(&mut batch, &self.memory, |port| tables.station(port));
                 let parsed = Instant::now();
                 route::process(&mut batch, &self.memory, &tables, &hash, &mut scratch, &mut stats);
                 let routed = Instant::now();
@@ -121,13 +121,13 @@ impl Bench {
                 for (sum, step) in nanoseconds.iter_mut().zip(steps) {
                     *sum += step.as_nanos();
                 }
-                self.frames.append(&mut batch.frames);
+                self.frames.extend(batch.drain());
             }
             for (times, sum) in times.iter_mut().zip(nanoseconds) {
                 times.push(sum as f64 / self.frames.len() as f64);
             }
         }
-        for (what, times) in ["station", "parse", "route", "rewrite"].into_iter().zip(times) {
+        for (what, times) in ["gather", "parse", "route", "rewrite"].into_iter().zip(times) {
             report(what, times);
         }
     }

@@ -1,5 +1,7 @@
 //! Where each packet of a batch ends: a transmit queue, the kernel, or a drop counter.
 
+use std::ops::Range;
+
 use linecard_io::{Frame, PacketMemory, PortQueue};
 use linecard_packet::{
     BATCH_PACKETS_MAX, Batch, DropReason, Metadata, PortCounters, PortId, PuntReason, Verdict,
@@ -36,16 +38,21 @@ impl PortState {
         self.queues.iter().map(|queue| queue.queued()).sum()
     }
 
+    /// True when what came in by different queues must not leave together.
+    pub(crate) fn has_several_transmitters(&self) -> bool {
+        self.transmitters.len() > 1
+    }
+
     /// Sends what was gathered, by the queue that serves what came in by queue `number` of another
     /// port, and returns the packets and bytes it took. Makes room once if there is none; what
     /// still does not fit stays in `leaving`. What was taken leaves at the end of the round, when the
     /// queue is flushed: one system call for all batches of the round.
-    fn transmit(&mut self, number: usize, memory: &mut PacketMemory) -> (u64, u64) {
+    fn transmit(&mut self, number: u16, memory: &mut PacketMemory) -> (u64, u64) {
         let before = bytes(&self.leaving);
         let place = match &self.transmitters[..] {
             // Nearly always, and a division is the dearest instruction here.
             [only] => Some(only),
-            several => several.get(number % several.len().max(1)),
+            several => several.get(usize::from(number) % several.len().max(1)),
         };
         let Some(queue) = place.and_then(|&place| self.queues.get_mut(place)) else {
             return (0, 0);
@@ -69,6 +76,8 @@ pub(crate) struct Egress<'a> {
     pub(crate) ports: &'a mut [PortState],
     /// Place in `ports` of each port number.
     pub(crate) places: &'a [Option<usize>],
+    /// Some port has more than one queue that transmits.
+    pub(crate) has_several_transmitters: bool,
     pub(crate) memory: &'a mut PacketMemory,
     pub(crate) counters: &'a mut WorkerCounters,
     pub(crate) sink: &'a mut dyn PuntSink,
@@ -78,38 +87,60 @@ pub(crate) struct Egress<'a> {
 }
 
 impl Egress<'_> {
-    /// Ends every packet of a batch that came in by queue `queue` of the port at `place`; the batch
-    /// is empty afterwards.
+    /// Ends every packet of a batch, which is empty afterwards.
     ///
     /// All packets that came in by one queue leave by one queue of each port, so that no flow is
     /// reordered.
-    pub(crate) fn finish(&mut self, batch: &mut Batch, place: usize, queue: usize) {
-        let in_port = self.ports[place].id;
-        let verdicts = std::mem::take(&mut batch.verdicts);
-        let packets = batch.frames.drain(..).zip(&batch.metadata).zip(&verdicts);
-        for ((frame, metadata), &verdict) in packets {
+    pub(crate) fn finish(&mut self, batch: &mut Batch) {
+        let segments = std::mem::take(&mut batch.segments);
+        let mut frames = std::mem::take(&mut batch.frames);
+        let (mut arriving, mut sent) = (frames.drain(..), 0);
+        let mut start = 0;
+        for (index, segment) in segments.iter().enumerate() {
+            let end = usize::from(segment.end);
+            let decided = batch.metadata[start..end].iter().zip(&batch.verdicts[start..end]);
+            // In this order: the zip must not take a frame for which there is no verdict here.
+            self.part(segment.in_port, decided.zip(arriving.by_ref()));
+            start = end;
+            let next = segments.get(index + 1);
+            if next.is_none_or(|next| self.has_several_transmitters && next.queue != segment.queue)
+            {
+                self.transmit(segment.queue, batch, sent..end);
+                sent = end;
+            }
+        }
+        drop(arriving);
+        (batch.frames, batch.segments) = (frames, segments);
+        batch.segments.clear();
+    }
+
+    /// Parts the packets that came in by one queue: by the ports that they leave by, or ends them here.
+    fn part<'b>(
+        &mut self,
+        in_port: PortId,
+        packets: impl Iterator<Item = ((&'b Metadata, &'b Verdict), Frame)>,
+    ) {
+        let (mut forwarded, mut bytes) = (0, 0);
+        for ((metadata, &verdict), frame) in packets {
             if let Verdict::Forward { port, .. } = verdict
                 && let Some(&Some(place)) = self.places.get(port.index())
                 && let Some(port) = self.ports.get_mut(place)
             {
+                forwarded += 1;
+                bytes += frame.len() as u64;
                 port.leaving.push(frame);
             } else {
-                self.end_here(frame, metadata, verdict, place);
+                self.end_here(frame, metadata, verdict);
             }
         }
-        batch.verdicts = verdicts;
-        for place in 0..self.ports.len() {
-            if !self.ports[place].leaving.is_empty() {
-                self.transmit(place, queue, in_port);
-            }
-        }
+        self.counters.port(in_port).forwarded(forwarded, bytes);
     }
 
     /// A packet that no port of the worker sends.
-    fn end_here(&mut self, frame: Frame, metadata: &Metadata, verdict: Verdict, place: usize) {
-        let in_port = self.ports[place].id;
+    fn end_here(&mut self, frame: Frame, metadata: &Metadata, verdict: Verdict) {
+        let in_port = metadata.in_port;
         match verdict {
-            Verdict::Punt(reason) => self.punt(frame, metadata, reason, place),
+            Verdict::Punt(reason) => self.punt(frame, metadata, reason),
             Verdict::Drop(reason) => self.discard(frame, reason, in_port),
             Verdict::Forward { .. } => self.discard(frame, DropReason::PortDown, in_port),
             Verdict::Undecided => {
@@ -119,25 +150,39 @@ impl Egress<'_> {
         }
     }
 
-    fn transmit(&mut self, place: usize, queue: usize, in_port: PortId) {
-        let port = &mut self.ports[place];
-        let (packets, bytes) = port.transmit(queue, self.memory);
-        self.counters.port(port.id).transmitted(packets, bytes);
-        self.counters.port(in_port).forwarded(packets, bytes);
-        let full = port.leaving.len() as u64;
-        if full > 0 {
-            self.counters.port(in_port).dropped(DropReason::TransmitQueueFull, full);
-            for frame in port.leaving.drain(..) {
+    /// Hands what was parted to the transmit queues that serve queue `number`: packets of these places
+    /// of the batch.
+    fn transmit(&mut self, number: u16, batch: &Batch, places: Range<usize>) {
+        for port in &mut *self.ports {
+            if port.leaving.is_empty() {
+                continue;
+            }
+            let (packets, bytes) = port.transmit(number, self.memory);
+            self.counters.port(port.id).transmitted(packets, bytes);
+            // The queue took from the front, so what is left are the last ones that were to leave here.
+            let leaves_here = |place: &usize| match batch.verdicts[*place] {
+                Verdict::Forward { port: id, .. } => id == port.id,
+                _ => false,
+            };
+            let last = places.clone().rev().filter(leaves_here);
+            for (frame, place) in port.leaving.drain(..).rev().zip(last) {
+                let in_port = batch.metadata[place].in_port;
+                self.counters.port(in_port).not_forwarded(frame.len() as u64);
                 self.memory.free(frame);
             }
         }
     }
 
-    fn punt(&mut self, frame: Frame, metadata: &Metadata, reason: PuntReason, place: usize) {
+    fn punt(&mut self, frame: Frame, metadata: &Metadata, reason: PuntReason) {
+        let in_port = metadata.in_port;
+        let place = self.places.get(in_port.index()).copied().flatten();
+        let Some(PortState { punt_limits, .. }) = place.and_then(|at| self.ports.get_mut(at))
+        else {
+            debug_assert!(false, "a packet came in by a port of the worker");
+            return self.discard(frame, DropReason::PortDown, in_port);
+        };
         let packet = self.memory.packet(&frame);
         let now = self.now_nanoseconds;
-        let PortState { id, punt_limits, .. } = &mut self.ports[place];
-        let in_port = *id;
         let within_limits = if reason == PuntReason::NeighbourUnresolved {
             let neighbour = Neighbour::of(packet, metadata, self.flow_hash);
             punt_limits.take_unresolved(self.unresolved.turn(neighbour, now), now)

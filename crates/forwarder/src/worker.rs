@@ -50,6 +50,7 @@ pub struct Worker {
     pub(crate) ports: Vec<PortState>,
     /// Place in `ports` of each port number.
     places: Vec<Option<usize>>,
+    has_several_transmitters: bool,
     pub(crate) memory: PacketMemory,
     pub(crate) tables: Reader<RouteTables>,
     pipeline: Pipeline,
@@ -73,9 +74,9 @@ struct Pipeline {
 
 impl Pipeline {
     /// Takes the batch from received frames to verdicts and rewritten frames.
-    fn run(&mut self, in_port: PortId, memory: &mut PacketMemory, tables: &RouteTables) {
+    fn run(&mut self, memory: &mut PacketMemory, tables: &RouteTables) {
         let batch = &mut self.batch;
-        parse(batch, in_port, memory, &tables.station(in_port));
+        parse(batch, memory, |port| tables.station(port));
         // guard, filter in and police go here: they see packets as received and spare the lookup.
         let (scratch, stats) = (&mut self.route_scratch, &mut self.route_stats);
         route::process(batch, memory, tables, &self.flow_hash, scratch, stats);
@@ -106,10 +107,12 @@ impl Worker {
         for (place, port) in ports.iter().enumerate() {
             places[port.id.index()] = Some(place);
         }
+        let has_several_transmitters = ports.iter().any(PortState::has_several_transmitters);
         let idle = Idle::new(config.idle, &ports)?;
         Ok(Self {
             ports,
             places,
+            has_several_transmitters,
             memory: config.memory,
             tables: config.tables.reader(),
             pipeline: Pipeline {
@@ -132,20 +135,24 @@ impl Worker {
         self.route_offers = Some(offers);
     }
 
-    /// One round: a batch from each queue that has one, carried to its end. Returns the packets
-    /// received.
+    /// One round: what each queue has, up to a batch, carried to its end. Returns the packets received.
     ///
-    /// Each queue gives at most one batch a round, so that a busy port does not starve another.
+    /// Each queue is asked once a round, and for at least half a batch, so that a busy port does not
+    /// starve another. What few packets several queues have go through the pipeline together.
     /// `now_nanoseconds` counts from any fixed moment and must not run backwards.
     pub fn run_once(&mut self, now_nanoseconds: u64) -> usize {
         self.tables.refresh();
         let mut received = 0;
         for place in 0..self.ports.len() {
             for queue in 0..self.ports[place].queues.len() {
-                received += self.carry_batch(place, queue, now_nanoseconds);
+                if self.pipeline.batch.len() > BATCH_PACKETS_MAX / 2 {
+                    self.carry_batch(now_nanoseconds);
+                }
+                received += self.receive(place, queue);
             }
         }
         if received > 0 {
+            self.carry_batch(now_nanoseconds);
             self.punt.flush();
         }
         self.reclaim();
@@ -158,27 +165,31 @@ impl Worker {
         received
     }
 
-    /// Takes one batch from a queue to its end; returns its packets.
-    fn carry_batch(&mut self, place: usize, queue: usize, now_nanoseconds: u64) -> usize {
+    /// Adds what a queue has to the batch; returns how many packets.
+    fn receive(&mut self, place: usize, queue: usize) -> usize {
         let port = &mut self.ports[place];
         let batch = &mut self.pipeline.batch;
-        let received =
-            port.queues[queue].receive(&mut self.memory, &mut batch.frames, BATCH_PACKETS_MAX);
-        if received == 0 {
-            return 0;
+        let start = batch.len();
+        let room = BATCH_PACKETS_MAX - start;
+        let received = port.queues[queue].receive(&mut self.memory, &mut batch.frames, room);
+        if received > 0 {
+            let bytes = batch.frames[start..].iter().map(|frame| frame.len() as u64).sum();
+            self.counters.port(port.id).received(received as u64, bytes);
+            batch.end_segment(port.id, queue as u16);
         }
-        let in_port = port.id;
-        let bytes = batch.frames.iter().map(|frame| frame.len() as u64).sum();
-        self.counters.port(in_port).received(received as u64, bytes);
+        received
+    }
 
-        self.pipeline.run(in_port, &mut self.memory, self.tables.get());
+    /// Takes the batch to its end.
+    fn carry_batch(&mut self, now_nanoseconds: u64) {
+        self.pipeline.run(&mut self.memory, self.tables.get());
         if let Some(offers) = &mut self.route_offers {
-            offers.gather(&self.pipeline.batch, in_port, &self.memory, self.tables.get());
+            offers.gather(&self.pipeline.batch, &self.memory, self.tables.get());
         }
-
         let mut egress = Egress {
             ports: &mut self.ports,
             places: &self.places,
+            has_several_transmitters: self.has_several_transmitters,
             memory: &mut self.memory,
             counters: &mut self.counters,
             sink: self.punt.as_mut(),
@@ -186,11 +197,10 @@ impl Worker {
             flow_hash: &self.pipeline.flow_hash,
             now_nanoseconds,
         };
-        egress.finish(&mut self.pipeline.batch, place, queue);
+        egress.finish(&mut self.pipeline.batch);
         if let Some(offers) = &mut self.route_offers {
             offers.make(&self.tables);
         }
-        received
     }
 
     /// Keeps queues going that hold frames, and takes back frames that were sent.

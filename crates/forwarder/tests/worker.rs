@@ -57,6 +57,54 @@ fn what_a_full_transmit_queue_refuses_is_dropped_and_counted() {
     assert_eq!(rig.worker.free_frames(), FRAMES as usize);
 }
 
+/// What few packets each port has goes through the pipeline together, and each is in the books of the port
+/// that it came in on: those that were sent, those that found no room, and those that were dropped.
+#[test]
+fn ports_that_share_a_batch_have_books_of_their_own() {
+    let mut rig = Rig::new(&RigConfig { wire_packets: 6, ..RigConfig::default() });
+    let from = |port: u8, destination: [u8; 4], length: usize| {
+        let source = Ipv4Addr::new(10, port, 0, 2);
+        let ethernet = PacketBuilder::new().ethernet(router_mac(port), neighbour_mac(0));
+        ethernet.ipv4(Ipv4::new(source, destination.into())).udp(Udp::new(1, 2)).pad_to(length)
+    };
+    // Both to port 1, which takes six; the fifth of port 0 is the kernel's.
+    for _ in 0..4 {
+        send(&mut rig, 0, &from(0, [20, 0, 0, 1], 60).build(), 1);
+    }
+    send(&mut rig, 0, &from(0, [99, 0, 0, 1], 60).build(), 1);
+    let long = from(2, [20, 0, 0, 1], 60).payload(&[0; 100]).build();
+    send(&mut rig, 2, &long, 5);
+
+    assert_eq!(rig.worker.run_once(0), 10);
+    let totals = rig.totals();
+    assert_eq!(totals[0].received_packets, 5);
+    assert_eq!((totals[0].forwarded_packets, totals[0].forwarded_bytes), (4, 4 * 42));
+    assert_eq!(totals[0].punted_packets[PuntReason::NoRoute], 1);
+    assert_eq!(totals[2].received_packets, 5);
+    assert_eq!((totals[2].forwarded_packets, totals[2].forwarded_bytes), (2, 2 * 142));
+    assert_eq!(totals[2].dropped_packets[DropReason::TransmitQueueFull], 3);
+    assert_eq!((totals[1].queued_packets, totals[1].transmitted_bytes), (6, 4 * 42 + 2 * 142));
+    assert_eq!(drain(&mut rig, 1), 6);
+    rig.worker.run_once(1);
+    assert_eq!(rig.worker.free_frames(), FRAMES as usize);
+}
+
+/// A port is asked for half a batch at the least, whatever the one before it had.
+#[test]
+fn ports_share_a_batch_only_while_there_is_room() {
+    let mut rig = Rig::new(&RigConfig::default());
+    send(&mut rig, 0, &transit(), 100);
+    let back = PacketBuilder::new()
+        .ethernet(router_mac(1), neighbour_mac(0))
+        .ipv4(Ipv4::new(Ipv4Addr::new(10, 1, 0, 2), Ipv4Addr::new(20, 9, 0, 1)));
+    send(&mut rig, 1, &back.build(), 300);
+    assert_eq!(rig.worker.run_once(0), 256, "what is left of the batch for port 1");
+    send(&mut rig, 0, &transit(), 200);
+    assert_eq!(rig.worker.run_once(1), 344, "a batch of its own for port 1");
+    assert_eq!((drain(&mut rig, 0), drain(&mut rig, 1)), (300, 300));
+    rig.totals();
+}
+
 #[test]
 fn a_full_punt_device_is_a_drop() {
     let mut rig = Rig::new(&RigConfig { punt_packets_max: 1, ..RigConfig::default() });

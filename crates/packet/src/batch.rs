@@ -215,10 +215,10 @@ impl<A: Copy + Default> Destinations<A> {
         &self.addresses[..self.len]
     }
 
-    /// Begins anew: what is pushed counts when [`Self::end`] says how many there are.
+    /// Goes on behind what is there: what is pushed counts when [`Self::end`] says how many there are.
     #[inline]
-    pub(crate) fn begin(&mut self) -> Filling<'_, A> {
-        Filling { len: 0, places: &mut self.places, addresses: &mut self.addresses }
+    pub(crate) fn resume(&mut self) -> Filling<'_, A> {
+        Filling { len: self.len, places: &mut self.places, addresses: &mut self.addresses }
     }
 
     #[inline]
@@ -250,13 +250,29 @@ impl<A> Filling<'_, A> {
     }
 }
 
+/// Packets of a batch that came in by one queue, one behind the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// The port they came in on.
+    pub in_port: PortId,
+    /// Which of the worker's queues of that port, from 0.
+    pub queue: u16,
+    /// The place behind its last packet; it begins where the one before ends.
+    pub end: u16,
+}
+
 /// Up to [`BATCH_PACKETS_MAX`] packets; `frames[i]`, `metadata[i]` and `verdicts[i]` are one packet.
+///
+/// They may come from several queues: the stages pay for a batch, and a lookup waits for memory while it
+/// works on the next packet, so that the few packets that each of several ports has are cheaper together.
 ///
 /// All memory is allocated by [`Batch::new`].
 #[derive(Debug)]
 pub struct Batch {
     /// The packets' frames.
     pub frames: Vec<Frame>,
+    /// The queues they came from, as [`Self::end_segment`] was told; together all frames.
+    pub segments: Vec<Segment>,
     /// What parse found.
     pub metadata: Vec<Metadata>,
     /// Where each packet stands.
@@ -281,12 +297,29 @@ impl Batch {
     pub fn new() -> Self {
         Self {
             frames: Vec::with_capacity(BATCH_PACKETS_MAX),
+            segments: Vec::with_capacity(BATCH_PACKETS_MAX),
             metadata: Vec::with_capacity(BATCH_PACKETS_MAX),
             verdicts: Vec::with_capacity(BATCH_PACKETS_MAX),
             destinations_ipv4: Destinations::new(),
             destinations_ipv6: Destinations::new(),
             unadmitted: 0,
         }
+    }
+
+    /// The frames that were added since the last segment came in by `queue` of `in_port`.
+    #[inline]
+    pub fn end_segment(&mut self, in_port: PortId, queue: u16) {
+        let end = self.frames.len() as u16;
+        if self.segments.last().map_or(0, |last| last.end) < end {
+            self.segments.push(Segment { in_port, queue, end });
+        }
+    }
+
+    /// Takes the frames out; the batch is empty afterwards, but for what the stages found.
+    #[inline]
+    pub fn drain(&mut self) -> std::vec::Drain<'_, Frame> {
+        self.segments.clear();
+        self.frames.drain(..)
     }
 
     /// Packets in the batch.

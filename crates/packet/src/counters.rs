@@ -86,6 +86,13 @@ impl PortCounters {
         self.add(FORWARDED_BYTES, bytes);
     }
 
+    /// A packet that was counted as forwarded found no room in the transmit queue, and is dropped.
+    pub fn not_forwarded(&mut self, bytes: u64) {
+        self.set(FORWARDED_PACKETS, self.cells[FORWARDED_PACKETS] - 1);
+        self.set(FORWARDED_BYTES, self.cells[FORWARDED_BYTES] - bytes);
+        self.dropped(DropReason::TransmitQueueFull, 1);
+    }
+
     /// Packets were taken by this port's transmit queue.
     #[inline]
     pub fn transmitted(&mut self, packets: u64, bytes: u64) {

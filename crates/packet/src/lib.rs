@@ -9,7 +9,9 @@ pub mod parse;
 pub mod reason;
 pub mod totals;
 
-pub use batch::{BATCH_PACKETS_MAX, Batch, Destinations, Layer3, Metadata, Station, Verdict};
+pub use batch::{
+    BATCH_PACKETS_MAX, Batch, Destinations, Layer3, Metadata, Segment, Station, Verdict,
+};
 pub use counters::{CountersReader, PortCounters, WorkerCounters};
 pub use flow::flow_hash;
 pub use ids::{AdjacencyId, InterfaceId, PortId};

@@ -19,6 +19,7 @@
 mod plain;
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::ops::Range;
 
 use linecard_io::PacketMemory;
 use linecard_wire::ethernet::{self, EtherType};
@@ -34,30 +35,51 @@ use plain::{Common, Plain};
 /// with 8, 9.3 with 12, 8.9 with 16, 8 to 9 with 24, 8.5 with 48.
 const PREFETCH_PACKETS: usize = 24;
 
-/// Gives each frame that was just received on `in_port` its metadata and a verdict, undecided unless
+/// Gives each frame of a batch that was just received its metadata and a verdict, undecided unless
 /// no later stage should see the packet, and collects the destinations of those that are.
 ///
-/// `station` is who the port's untagged frames are for. Frames for others, and tagged ones, are left to
+/// `station` says who a port's untagged frames are for. Frames for others, and tagged ones, are left to
 /// the route stage, which knows all interfaces.
 ///
 /// Cost: the first cache line of each packet, of which the next ones are prefetched; what most packets
 /// are, plain IPv4 or IPv6 without tags, takes the path of `plain` and its one branch.
-pub fn parse(batch: &mut Batch, in_port: PortId, memory: &PacketMemory, station: &Station) {
-    let frames = &batch.frames[..];
-    let fresh = Metadata::of_port(in_port);
+pub fn parse(batch: &mut Batch, memory: &PacketMemory, station: impl Fn(PortId) -> Station) {
+    let packets = batch.frames.len();
+    debug_assert_eq!(batch.segments.last().map_or(0, |last| usize::from(last.end)), packets);
     // What was there before is overwritten below.
-    batch.metadata.resize(frames.len(), fresh);
-    batch.verdicts.resize(frames.len(), Verdict::Undecided);
-    let mut ipv4 = batch.destinations_ipv4.begin();
-    let mut ipv6 = batch.destinations_ipv6.begin();
-    let mut unadmitted = 0;
-    let mut ahead = frames.iter();
-    for frame in ahead.by_ref().take(PREFETCH_PACKETS) {
+    batch.metadata.resize(packets, Metadata::of_port(PortId(0)));
+    batch.verdicts.resize(packets, Verdict::Undecided);
+    batch.destinations_ipv4.end(0);
+    batch.destinations_ipv6.end(0);
+    batch.unadmitted = 0;
+    for frame in batch.frames.iter().take(PREFETCH_PACKETS) {
         memory.prefetch(frame);
     }
-    let common = Common::new(in_port, station);
-    let packets = frames.iter().zip(&mut batch.metadata).zip(&mut batch.verdicts).enumerate();
-    for (place, ((frame, metadata), verdict)) in packets {
+    let mut start = 0;
+    for index in 0..batch.segments.len() {
+        let segment = batch.segments[index];
+        let end = usize::from(segment.end);
+        let common = Common::new(segment.in_port, &station(segment.in_port));
+        parse_segment(batch, start..end, memory, segment.in_port, &common);
+        start = end;
+    }
+}
+
+/// The packets at `places`, which came in on `in_port`.
+fn parse_segment(
+    batch: &mut Batch,
+    places: Range<usize>,
+    memory: &PacketMemory,
+    in_port: PortId,
+    common: &Common,
+) {
+    let mut ipv4 = batch.destinations_ipv4.resume();
+    let mut ipv6 = batch.destinations_ipv6.resume();
+    let mut unadmitted = 0;
+    let mut ahead = batch.frames.iter().skip(places.start + PREFETCH_PACKETS);
+    let packets = batch.frames[places.clone()].iter().zip(&mut batch.metadata[places.clone()]);
+    let packets = packets.zip(&mut batch.verdicts[places.clone()]).zip(places);
+    for (((frame, metadata), verdict), place) in packets {
         if let Some(ahead) = ahead.next() {
             memory.prefetch(ahead);
         }
@@ -72,7 +94,7 @@ pub fn parse(batch: &mut Batch, in_port: PortId, memory: &PacketMemory, station:
                 ipv6.push(place, destination);
             }
             Plain::No => {
-                *metadata = fresh;
+                *metadata = Metadata::of_port(in_port);
                 *verdict = parse_packet(packet, metadata);
                 unadmitted += usize::from(!matches!(verdict, Verdict::Drop(_)));
                 if verdict.is_undecided() {
@@ -85,7 +107,7 @@ pub fn parse(batch: &mut Batch, in_port: PortId, memory: &PacketMemory, station:
             }
         }
     }
-    batch.unadmitted = unadmitted;
+    batch.unadmitted += unadmitted;
     let (ipv4, ipv6) = (ipv4.len(), ipv6.len());
     batch.destinations_ipv4.end(ipv4);
     batch.destinations_ipv6.end(ipv6);

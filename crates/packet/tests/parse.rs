@@ -37,7 +37,8 @@ fn parsed(packets: &[PacketBuilder]) -> (Vec<Metadata>, Vec<u32>) {
         batch.frames.push(frame);
     }
     let station = Station::new(InterfaceId(4), STATION, true, true);
-    parse(&mut batch, PortId(3), &memory, &station);
+    batch.end_segment(PortId(3), 0);
+    parse(&mut batch, &memory, |_| station);
     assert!(batch.verdicts.iter().all(|verdict| *verdict == Verdict::Undecided), "{batch:?}");
     let hash = FlowHash::new(5);
     let packets = batch.frames.iter().zip(&batch.metadata);

@@ -68,7 +68,8 @@ fn tags_need_eight_bytes_of_headroom() {
         let mut batch = Batch::new();
         batch.frames.push(frame);
         let mut stats = RouteStats::new(1);
-        parse(&mut batch, PortId(0), &memory, &tables.station(PortId(0)));
+        batch.end_segment(PortId(0), 0);
+        parse(&mut batch, &memory, |port| tables.station(port));
         let (hash, mut scratch) = (FlowHash::new(1), RouteScratch::new());
         process(&mut batch, &memory, &tables, &hash, &mut scratch, &mut stats);
         rewrite(&mut batch, &mut memory, &tables);

@@ -93,11 +93,12 @@ impl Path {
             let tables = reader.get();
             let (mut scratch, mut stats) = (RouteScratch::new(), RouteStats::new(16));
             let hash = FlowHash::new(7);
-            parse(&mut batch, PortId(0), &self.memory, &tables.station(PortId(0)));
+            batch.end_segment(PortId(0), 0);
+            parse(&mut batch, &self.memory, |port| tables.station(port));
             process(&mut batch, &self.memory, tables, &hash, &mut scratch, &mut stats);
             let is_forwarded = |it: &Verdict| matches!(it, Verdict::Forward { .. });
             assert!(batch.verdicts.iter().all(is_forwarded), "{:?}", batch.verdicts);
-            self.offers.gather(&batch, PortId(0), &self.memory, tables);
+            self.offers.gather(&batch, &self.memory, tables);
         }
         between(self);
         self.offers.make(&reader);

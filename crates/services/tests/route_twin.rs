@@ -195,10 +195,11 @@ impl Path {
             assert!(self.memory.set_packet(&mut frame, packet));
             self.batch.frames.push(frame);
         }
-        parse(&mut self.batch, PortId(0), &self.memory, &tables.station(PortId(0)));
+        self.batch.end_segment(PortId(0), 0);
+        parse(&mut self.batch, &self.memory, |port| tables.station(port));
         let (scratch, stats) = (&mut self.scratch, &mut self.stats);
         process(&mut self.batch, &self.memory, tables, &self.hash, scratch, stats);
-        for frame in self.batch.frames.drain(..) {
+        for frame in self.batch.drain() {
             self.memory.free(frame);
         }
         self.batch.verdicts.clone()

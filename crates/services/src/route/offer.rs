@@ -16,7 +16,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use linecard_io::{CachedRoute, PacketMemory, RouteCache};
-use linecard_packet::{Batch, Layer3, PortId, Verdict};
+use linecard_packet::{Batch, Layer3, Verdict};
 use linecard_tables::lpm::NO_ROUTE;
 use linecard_tables::publication::Reader;
 
@@ -46,40 +46,29 @@ impl RouteOffers {
         Self { cache, gathered: Vec::with_capacity(OFFERS_MAX), start: 0 }
     }
 
-    /// Chooses from a batch that came in by `in_port`, is rewritten and still there. `tables` gave the
-    /// verdicts.
+    /// Chooses from a batch that is rewritten and still there. `tables` gave the verdicts.
     ///
-    /// Cost: two loads when the port's classifier does not ask the cache; else a lookup for each packet
+    /// Cost: two loads a segment when no port's classifier asks the cache; else a lookup for each packet
     /// that is looked at, whether it can be offered or not.
     #[inline]
-    pub fn gather(
-        &mut self,
-        batch: &Batch,
-        in_port: PortId,
-        memory: &PacketMemory,
-        tables: &RouteTables,
-    ) {
-        if self.cache.is_source(in_port.0) {
-            self.choose(batch, in_port, memory, tables);
+    pub fn gather(&mut self, batch: &Batch, memory: &PacketMemory, tables: &RouteTables) {
+        if batch.segments.iter().any(|segment| self.cache.is_source(segment.in_port.0)) {
+            self.choose(batch, memory, tables);
         }
     }
 
-    fn choose(
-        &mut self,
-        batch: &Batch,
-        in_port: PortId,
-        memory: &PacketMemory,
-        tables: &RouteTables,
-    ) {
+    fn choose(&mut self, batch: &Batch, memory: &PacketMemory, tables: &RouteTables) {
         let packets = batch.frames.len();
         let wanted = (packets / PACKETS_PER_OFFER).clamp(1, OFFERS_MAX);
         let start = self.start % packets.max(1);
         self.start = self.start.wrapping_add(wanted);
-        let is_forwarded =
-            |place: &usize| matches!(batch.verdicts[*place], Verdict::Forward { .. });
+        let is_forwarded = |place: &usize| {
+            matches!(batch.verdicts[*place], Verdict::Forward { .. })
+                && self.cache.is_source(batch.metadata[*place].in_port.0)
+        };
         // The bound is on lookups: with multipath routes all of them may be for nothing.
         let candidates = (start..packets).chain(0..start).filter(is_forwarded).take(wanted);
-        let route = |place| plain_route(batch, place, in_port, memory, tables);
+        let route = |place| plain_route(batch, place, memory, tables);
         self.gathered.extend(candidates.filter_map(route));
     }
 
@@ -97,7 +86,6 @@ impl RouteOffers {
 fn plain_route(
     batch: &Batch,
     place: usize,
-    in_port: PortId,
     memory: &PacketMemory,
     tables: &RouteTables,
 ) -> Option<CachedRoute> {
@@ -131,7 +119,7 @@ fn plain_route(
         return None;
     }
     Some(CachedRoute {
-        in_port: in_port.0,
+        in_port: metadata.in_port.0,
         destination,
         out_port: port.0,
         destination_mac: *macs.first_chunk()?,
