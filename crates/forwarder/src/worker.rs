@@ -8,7 +8,7 @@ use linecard_services::route::{self, RouteOffers, RouteScratch, RouteStats, Rout
 use linecard_tables::hash::FlowHash;
 use linecard_tables::publication::{Reader, Subscription};
 
-use crate::egress::{Egress, PortState, count_kernel, count_queues};
+use crate::egress::{Departures, Egress, PortState, count_kernel, count_queues};
 use crate::idle::{Idle, IdlePolicy};
 use crate::punt::{Neighbours, PortPuntLimits, PuntLimit, PuntSink};
 
@@ -51,6 +51,7 @@ pub struct Worker {
     /// Place in `ports` of each port number.
     places: Vec<Option<usize>>,
     has_several_transmitters: bool,
+    departures: Departures,
     pub(crate) memory: PacketMemory,
     pub(crate) tables: Reader<RouteTables>,
     pipeline: Pipeline,
@@ -108,11 +109,13 @@ impl Worker {
             places[port.id.index()] = Some(place);
         }
         let has_several_transmitters = ports.iter().any(PortState::has_several_transmitters);
+        let departures = Departures::new(&ports);
         let idle = Idle::new(config.idle, &ports)?;
         Ok(Self {
             ports,
             places,
             has_several_transmitters,
+            departures,
             memory: config.memory,
             tables: config.tables.reader(),
             pipeline: Pipeline {
@@ -190,6 +193,7 @@ impl Worker {
             ports: &mut self.ports,
             places: &self.places,
             has_several_transmitters: self.has_several_transmitters,
+            departures: &mut self.departures,
             memory: &mut self.memory,
             counters: &mut self.counters,
             sink: self.punt.as_mut(),
