@@ -21,6 +21,11 @@ pub mod route_cache;
 pub mod socket_option;
 pub mod xdp;
 
+/// What [`route_cache`] shares between threads; its model test has loom's in this place.
+mod sync {
+    pub(crate) use std::sync::atomic;
+}
+
 pub use bpf::{LocalAddresses, Outcome, OutcomeTotals};
 pub use frame::Frame;
 pub use interface::Interface;

@@ -30,6 +30,11 @@
 //! So a worker may lose the processor anywhere: when the pass has ended, no older answer is valid, nor
 //! becomes so. (A packet that the program had looked up by then still goes its way.)
 //!
+//! `tests/route_cache_model.rs` compiles this protocol (`table`, `entry`) against loom: workers and the control
+//! side in every order that the memory model allows, and it finds the older answer when the fences are left
+//! out. What loom does not know is the BPF program: that its loads keep their order is said in `entry`, and
+//! that it reads as its twin does, `tests/system_route_cache.rs` shows. `race` runs all of it on real cores.
+//!
 //! **Ports.** Only ports that take redirected frames are targets ([`RouteCache::set_target`]): the map of
 //! targets empties itself when an interface goes, and a frame for a port that is not there is a miss. What
 //! is lost behind the redirect is counted by `bpf::redirect_losses`.
@@ -38,63 +43,25 @@
 
 pub(crate) mod entry;
 pub(crate) mod key;
+mod table;
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::entry::Entry;
-use self::key::{Key, MIX};
+use self::key::MIX;
+use self::table::Table;
+pub use self::table::{CachedRoute, Offer};
+pub(crate) use self::table::{Set, WAYS};
 use crate::bpf::mapped::{MappedArray, Shared};
 use crate::bpf::redirect::Redirect;
 use crate::bpf::sys;
 
-/// Entries of a set.
-pub(crate) const WAYS: usize = 2;
 /// Ports that the cache serves, numbers 0 to one less: losses are counted for each pair of them.
 pub const PORTS_MAX: usize = u64::BITS as usize;
-
-/// A destination, and what is done with packets to it that come in by a port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CachedRoute {
-    /// Number of the port that the packets come in by, untagged.
-    pub in_port: u16,
-    /// Where they go to.
-    pub destination: IpAddr,
-    /// Number of the port that they leave by, untagged.
-    pub out_port: u16,
-    /// The neighbour's MAC address.
-    pub destination_mac: [u8; 6],
-    /// The outgoing interface's own.
-    pub source_mac: [u8; 6],
-    /// Larger packets are the pipeline's to deal with.
-    pub mtu_bytes: u32,
-    /// What the entry was made from, for the control side: the number of the adjacency.
-    pub adjacency: u32,
-}
-
-/// What became of an offer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Offer {
-    /// It is in the cache.
-    Written,
-    /// It was there.
-    Present,
-    /// The set is full of entries that are in use. All of them must be used anew to stay the next time.
-    Full,
-    /// The tables have changed meanwhile, or another worker writes at the same place.
-    Withdrawn,
-    /// One of the ports is no source or no target.
-    NotServed,
-}
-
-/// The memory of a set, as the program sees it.
-#[derive(Debug, Default)]
-#[repr(C)]
-pub(crate) struct Set([Entry; WAYS]);
 
 /// What the program reads besides the sets.
 #[derive(Debug, Default)]
@@ -102,14 +69,6 @@ pub(crate) struct Set([Entry; WAYS]);
 pub(crate) struct Control {
     /// Entries of another epoch are void. Never 0 after set-up, and so no entry of zeros is valid.
     epoch: AtomicU64,
-}
-
-/// The entries, wherever they lie.
-#[derive(Debug, Clone, Copy)]
-struct Table<'a> {
-    sets: &'a [Set],
-    epoch: &'a AtomicU64,
-    seed: u64,
 }
 
 /// The cache: in BPF maps, mapped into this process. Shared by classifiers, workers and the control side.
@@ -125,6 +84,9 @@ pub struct RouteCache {
     targets_open: AtomicU64,
     seed: u64,
 }
+
+// What the program's offsets and the maps' sizes stand on.
+const _: () = assert!(size_of::<Entry>() == 64);
 
 mod shared {
     #![allow(unsafe_code, reason = "promises about memory that is shared with the kernel")]
@@ -321,76 +283,6 @@ fn set(ports: &AtomicU64, port: u16, value: bool) {
         ports.fetch_or(bit(port), Ordering::Relaxed);
     } else {
         ports.fetch_and(!bit(port), Ordering::Relaxed);
-    }
-}
-
-impl<'a> Table<'a> {
-    fn seed(&self, in_key: u32) -> u64 {
-        self.seed ^ u64::from(in_key) << 32
-    }
-
-    fn shift(&self) -> u32 {
-        u64::BITS - self.sets.len().ilog2()
-    }
-
-    fn entries(&self) -> impl Iterator<Item = &'a Entry> + use<'a> {
-        self.sets.iter().flat_map(|set| &set.0)
-    }
-
-    fn set(&self, key: &Key) -> &'a Set {
-        &self.sets[key.set(self.seed(key.in_key), self.shift())]
-    }
-
-    fn offer(&self, route: &CachedRoute, is_current: impl FnOnce() -> bool) -> Offer {
-        // Before the look at the publication: an epoch begins after the publication it is for.
-        let epoch = self.epoch.load(Ordering::Acquire);
-        let key = Key::new(route.in_port, route.destination);
-        let entry = match self.place(epoch, &key, route) {
-            Ok(entry) => entry,
-            Err(offer) => return offer,
-        };
-        match entry.write(epoch, key, route, is_current) {
-            true => Offer::Written,
-            false => Offer::Withdrawn,
-        }
-    }
-
-    /// Where to write: over an older answer for the same, a void entry, or one not used of late.
-    fn place(&self, epoch: u64, key: &Key, route: &CachedRoute) -> Result<&'a Entry, Offer> {
-        let set = self.set(key);
-        let mut free = None;
-        for entry in &set.0 {
-            match entry.read(epoch) {
-                Some((_, held, found)) if held == *key => {
-                    return if found == *route { Err(Offer::Present) } else { Ok(entry) };
-                }
-                Some(_) => {}
-                None if entry.is_taken() => {}
-                None => free = free.or(Some(entry)),
-            }
-        }
-        let idle = || set.0.iter().find(|entry| !entry.take_recent());
-        free.or_else(idle).ok_or(Offer::Full)
-    }
-
-    fn erase(&self, mut is_stale: impl FnMut(&CachedRoute) -> bool) -> usize {
-        fence(Ordering::SeqCst);
-        let epoch = self.epoch.load(Ordering::Relaxed);
-        let mut erased = 0;
-        for entry in self.entries() {
-            entry.doom();
-            if let Some((seen, _, route)) = entry.read(epoch)
-                && is_stale(&route)
-            {
-                erased += usize::from(entry.erase(seen));
-            }
-        }
-        erased
-    }
-
-    fn erase_all(&self) {
-        fence(Ordering::SeqCst);
-        self.epoch.fetch_add(1, Ordering::SeqCst);
     }
 }
 

@@ -19,10 +19,10 @@
 //! looks again, if its loads keep their order; and one that sees "valid" sees all fields. The program's
 //! loads keep their order on x86 by themselves, elsewhere they are load-acquire instructions.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
-
 use super::CachedRoute;
 use super::key::Key;
+// Not `std::sync`: the model checker puts its own in place.
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// Nothing is there.
 const EMPTY: u64 = 0;
@@ -75,8 +75,6 @@ pub(crate) struct Entry {
     macs_rest: AtomicU32,
     used: AtomicU32,
 }
-
-const _: () = assert!(size_of::<Entry>() == 64);
 
 /// A state in which an entry was valid: proof against a later one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 
-use super::{CachedRoute, Offer, Set, Table};
+use super::table::Table;
+use super::{CachedRoute, Offer, Set};
 
 const DESTINATIONS: usize = 6;
 const SETS: usize = 2;
