@@ -12,7 +12,7 @@ pub(crate) mod mapped;
 mod outcome;
 pub mod program;
 pub(crate) mod redirect;
-mod redirect_losses;
+pub(crate) mod redirect_losses;
 mod redirector;
 pub(crate) mod sys;
 pub mod uapi;

@@ -19,15 +19,13 @@ use super::assembler::{Alu, If, Label, Register::*, Width};
 use super::classifier::{Generator, KEY_ON_STACK, LENGTH_ON_STACK, on_wire};
 use super::map::possible_cpus;
 use super::sys;
-use super::uapi::REDIRECT_MAP;
+use super::uapi::{REDIRECT_MAP, XDP_REDIRECT};
 use crate::route_cache::entry::{
     EPOCH_OFFSET, Entry, IN_KEY_OFFSET, MACS_OFFSET, MACS_REST_OFFSET, MTU_OFFSET, OUT_PORT_OFFSET,
     STATE_MASK, STATE_OFFSET, USED_ALL, USED_OFFSET, VALID, destination_offset,
 };
 use crate::route_cache::key::{Family, MIX, in_key};
 use crate::route_cache::{PORTS_MAX, RouteCache, WAYS};
-
-const XDP_REDIRECT: i32 = 4;
 
 /// Where the MAC addresses of a hit lie, twelve bytes from the frame pointer.
 const MACS_ON_STACK: i16 = -32;

@@ -36,6 +36,11 @@ const ERROR_FROM: i16 = 0;
 const ERROR_MAP_ID: i16 = 40;
 const ERROR_INDEX: i16 = 48;
 
+/// The number by which live frames are counted, which come in by the loopback (`xdp::live_transmitter`).
+pub(crate) const LOOPBACK_NUMBER: u16 = PORTS_MAX as u16;
+/// Numbers that frames may come in by: the ports', and [`LOOPBACK_NUMBER`].
+const NUMBERS: u32 = PORTS_MAX as u32 + 1;
+
 /// Bytes of counters for each pair of ports: full, refused.
 const COUNTERS_BYTES: usize = 16;
 const FULL: i16 = 0;
@@ -100,13 +105,17 @@ impl LossCounter {
     /// # Errors
     /// The kernel's: it needs `CAP_PERFMON` beside `CAP_BPF`, and a kernel with BTF.
     pub fn attach(cache: &RouteCache) -> io::Result<Self> {
+        Self::attach_to(cache.targets_map())
+    }
+
+    /// The same for redirects through the map `targets`, from port number to interface.
+    pub(crate) fn attach_to(targets: BorrowedFd<'_>) -> io::Result<Self> {
         let offsets = Offsets::of_kernel()?;
-        let entries = PORTS_MAX as u32;
-        let ports = sys::map_create("lc_port_numbers", sys::MAP_HASH, KEY_BYTES, 4, entries, 0)?;
+        let ports = sys::map_create("lc_port_numbers", sys::MAP_HASH, KEY_BYTES, 4, NUMBERS, 0)?;
         let bytes = (PORTS_MAX * COUNTERS_BYTES) as u32;
-        let losses = sys::map_create("lc_losses", sys::MAP_PERCPU_ARRAY, 4, bytes, entries, 0)?;
+        let losses = sys::map_create("lc_losses", sys::MAP_PERCPU_ARRAY, 4, bytes, NUMBERS, 0)?;
         let maps = Maps { ports: ports.as_fd(), losses: losses.as_fd() };
-        let map_id = sys::map_id(cache.targets_map())?;
+        let map_id = sys::map_id(targets)?;
         let transmit = Program::load_tracing("lc_lost_bulk", &assemble_transmit(&maps, &offsets))?;
         let error =
             Program::load_tracing("lc_lost_frame", &assemble_error(&maps, &offsets, map_id))?;

@@ -17,6 +17,8 @@ pub const XDP_GET_BUFF_LEN: i32 = 188;
 pub const XDP_DROP: i32 = 1;
 /// Leave the frame to the kernel.
 pub const XDP_PASS: i32 = 2;
+/// Send the frame by another port.
+pub const XDP_REDIRECT: i32 = 4;
 /// Drop the socket buffer.
 pub const TCX_DROP: i32 = 2;
 

@@ -1,5 +1,4 @@
-//! Transmission by XDP, for drivers that take redirected frames and have no zero-copy. The benchmark
-//! on veth (`linecard/benches/veth`) is its only user so far: ports transmit by AF_XDP and AF_PACKET.
+//! Transmission by XDP, for drivers that take redirected frames and have no zero-copy.
 //!
 //! In copy mode an AF_XDP socket makes a socket buffer of each frame and walks it through the transmit
 //! path alone: on veth that is a microsecond a frame, whatever the batch. XDP frames go to the same
@@ -14,22 +13,27 @@
 //! some interface (`bpf_dispatcher_add_prog`). So it is attached to one, the *anchor*, where it passes all
 //! frames on. A call then costs some 12 µs, and a frame 0.2 µs.
 //!
-//! What it does not do: the driver may drop frames of a bulk, and nobody counts them (the frames come from
-//! the loopback, which is no port of `bpf::redirect_losses`); a veth whose peer neither has an XDP program
-//! nor `gro on` drops all. Each call has a page pool of its own,
-//! which lives on until the receiver has freed the last of its pages.
+//! **Nothing is lost in silence.** Frames are redirected, and may be lost, before the call returns: what
+//! the driver does not take is counted by `bpf::redirect_losses` (the frames come in by the loopback, for
+//! which it has a number), what does not come that far by the program, and what the kernel did not run
+//! the program for by this side. [`LiveTransmitter::losses`] is the sum.
+//!
+//! Each call has a page pool of its own, which lives on until the receiver has freed the last of its
+//! pages. A frame takes a page until then, however short it is.
 
-use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use crate::bpf::assembler::{Alu, Assembler, If, Register::*, Width};
+use crate::bpf::assembler::{Alu, Assembler, If, Label, Register::*, Width};
 use crate::bpf::mapped::MappedArray;
+use crate::bpf::redirect_losses::LOOPBACK_NUMBER;
 use crate::bpf::uapi::{
-    MAP_LOOKUP, REDIRECT_MAP, XDP_DROP, XDP_FLAGS_NATIVE, XDP_GET_BUFF_LEN, XDP_PASS,
+    MAP_LOOKUP, REDIRECT_MAP, XDP_DROP, XDP_FLAGS_NATIVE, XDP_GET_BUFF_LEN, XDP_PASS, XDP_REDIRECT,
 };
-use crate::bpf::{Link, Program, sys};
+use crate::bpf::{Link, LossCounter, Program, sys};
+use crate::route_cache::PORTS_MAX;
 use crate::{Frame, PacketMemory};
 
 /// Frames of one call.
@@ -39,22 +43,29 @@ pub const LIVE_FRAME_BYTES_MAX: usize = 8 * WORDS;
 const WORDS: usize = 224;
 /// Bytes with which a frame begins its life, before it has its own length: any that the kernel takes.
 const TEMPLATE: [u8; 64] = [0; 64];
+/// Calls in one flush: a signal ends a call early.
+const CALLS_PER_FLUSH_MAX: usize = 8;
+/// Index of the loopback, in each network namespace.
+const LOOPBACK: u32 = 1;
 
 /// A frame on its way to the program.
 #[derive(Debug)]
 #[repr(C)]
 struct Slot {
     length: AtomicU32,
-    /// Place of the interface among the targets.
-    target: AtomicU32,
+    /// Number of the port that it leaves by.
+    port: AtomicU32,
     bytes: [AtomicU64; WORDS],
 }
 
-/// What the program keeps: the slot that is next.
+/// What the program keeps.
 #[derive(Debug)]
 #[repr(C)]
 struct Control {
+    /// The slot that is next.
     next: AtomicU64,
+    /// Frames that did not come as far as the driver, by port: its interface is gone.
+    lost: [AtomicU64; PORTS_MAX],
 }
 
 mod shared {
@@ -64,75 +75,136 @@ mod shared {
 
     // SAFETY: atomic integers only, in a multiple of eight bytes.
     unsafe impl Shared for Slot {}
-    // SAFETY: one atomic integer of 64 bits.
+    // SAFETY: atomic integers of 64 bits.
     unsafe impl Shared for Control {}
 }
 
-/// A flush that failed.
-#[derive(Debug)]
-pub struct FlushError {
-    /// Frames, the first that were pushed, that the program redirected all the same.
-    pub sent: usize,
-    /// Why not more.
-    pub error: io::Error,
+/// Frames that a port did not take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LiveLosses {
+    /// Its driver had no room.
+    pub full: u64,
+    /// It is down or gone, or its driver did not take them for another reason.
+    pub refused: u64,
 }
 
-impl fmt::Display for FlushError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "only {} frames were sent: {}", self.sent, self.error)
-    }
-}
-
-impl std::error::Error for FlushError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
-    }
-}
-
-/// Sends frames of one worker to several interfaces. Dropping it detaches its program.
+/// Sends frames of one worker by several ports. Dropping it detaches its program.
+///
+/// [`Self::push`] and [`Self::flush`] are that worker's; anybody may ask the rest.
 #[derive(Debug)]
 pub struct LiveTransmitter {
     slots: MappedArray<Slot>,
     control: MappedArray<Control>,
-    _targets: OwnedFd,
+    targets: OwnedFd,
+    losses: LossCounter,
     program: Program,
     _anchor: Link,
-    pending: usize,
+    /// Slots that wait for the next flush. An atomic so that the queues of a worker can share it; no
+    /// other thread touches it.
+    pending: AtomicUsize,
+    /// Bit n: port n may be sent by.
+    ports_open: AtomicU64,
+    frames: AtomicU64,
 }
 
 impl LiveTransmitter {
-    /// A transmitter to the interfaces with these indexes, whose program is anchored at another one,
-    /// with a driver that has XDP and without a program.
+    /// A transmitter without ports, whose program is anchored at the interface with this index: one with
+    /// a driver that has XDP and without a program. The anchor, the ports and the threads that flush are
+    /// in the calling thread's network namespace.
     ///
     /// # Errors
-    /// The kernel's: `EPERM` without `CAP_BPF` and `CAP_NET_ADMIN`, `EBUSY` when the anchor has a
-    /// program, `EOPNOTSUPP` when its driver has no XDP.
-    pub fn new(targets: &[u32], anchor: u32) -> io::Result<Self> {
+    /// The kernel's: `EPERM` without `CAP_BPF`, `CAP_NET_ADMIN` and `CAP_PERFMON`, `EBUSY` when the anchor
+    /// has a program, `EOPNOTSUPP` when its driver has no XDP.
+    pub fn new(anchor: u32) -> io::Result<Arc<Self>> {
         let slots = MappedArray::new("lc_live_frames", LIVE_FRAMES_MAX)?;
         let control = MappedArray::new("lc_live_control", 1)?;
-        let entries = targets.len().max(1) as u32;
-        let map = sys::map_create("lc_live_targets", sys::MAP_DEVMAP, 4, 4, entries, 0)?;
-        for (place, index) in (0_u32..).zip(targets) {
-            sys::map_update(map.as_fd(), &place.to_ne_bytes(), &index.to_ne_bytes())?;
-        }
-        let code = assemble(slots.map(), control.map(), map.as_fd());
+        let targets =
+            sys::map_create("lc_live_targets", sys::MAP_DEVMAP, 4, 4, PORTS_MAX as u32, 0)?;
+        let losses = LossCounter::attach_to(targets.as_fd())?;
+        losses.set_port(LOOPBACK_NUMBER, LOOPBACK)?;
+        let code = assemble(slots.map(), control.map(), targets.as_fd());
         let program = Program::load_xdp("lc_live_tx", &code)?;
-        let anchor = program.attach_xdp(anchor, XDP_FLAGS_NATIVE)?;
-        Ok(Self { slots, control, _targets: map, program, _anchor: anchor, pending: 0 })
+        let _anchor = program.attach_xdp(anchor, XDP_FLAGS_NATIVE)?;
+        let (pending, ports_open) = (AtomicUsize::new(0), AtomicU64::new(0));
+        Ok(Arc::new(Self {
+            slots,
+            control,
+            targets,
+            losses,
+            program,
+            _anchor,
+            pending,
+            ports_open,
+            frames: AtomicU64::new(0),
+        }))
     }
 
-    /// Copies a frame, which leaves by the interface at place `target` with the next
-    /// [`Self::flush`]. False when there is no room, or the frame is larger than
-    /// [`LIVE_FRAME_BYTES_MAX`].
+    /// Tells which interface a port is. It stays closed.
+    ///
+    /// # Errors
+    /// The kernel's; `E2BIG` for a number from [`PORTS_MAX`] on.
+    pub fn set_port(&self, port: u16, interface_index: u32) -> io::Result<()> {
+        let (key, index) = (u32::from(port).to_ne_bytes(), interface_index.to_ne_bytes());
+        sys::map_update(self.targets.as_fd(), &key, &index)?;
+        self.losses.set_port(port, interface_index)
+    }
+
+    /// Says whether the worker's queues may send by a port: whether its driver takes redirected frames.
+    pub fn open_port(&self, port: u16, open: bool) {
+        let bit = 1_u64.checked_shl(u32::from(port)).unwrap_or(0);
+        if open {
+            self.ports_open.fetch_or(bit, Ordering::Relaxed);
+        } else {
+            self.ports_open.fetch_and(!bit, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a port may be sent by.
+    #[inline]
     #[must_use]
-    pub fn push(&mut self, memory: &PacketMemory, frame: &Frame, target: usize) -> bool {
+    pub fn is_open(&self, port: u16) -> bool {
+        self.ports_open.load(Ordering::Relaxed) & 1_u64.checked_shl(u32::from(port)).unwrap_or(0)
+            != 0
+    }
+
+    /// What each port, by number, did not take so far. A system call.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn losses(&self) -> io::Result<Vec<LiveLosses>> {
+        let behind = self.losses.of_port(LOOPBACK_NUMBER)?;
+        let before = &self.control.values()[0].lost;
+        let sum = behind.iter().zip(before).map(|(behind, before)| LiveLosses {
+            full: behind.full,
+            refused: behind.refused + before.load(Ordering::Relaxed),
+        });
+        Ok(sum.collect())
+    }
+
+    /// Frames that were handed to it and flushed so far, lost ones included.
+    #[must_use]
+    pub fn frames(&self) -> u64 {
+        self.frames.load(Ordering::Relaxed)
+    }
+
+    /// Frames that wait for the next flush.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.pending.load(Ordering::Relaxed)
+    }
+
+    /// Copies a frame, which leaves by a port with the next [`Self::flush`]. False when there is no
+    /// room, or the frame is larger than [`LIVE_FRAME_BYTES_MAX`].
+    #[must_use]
+    pub fn push(&self, memory: &PacketMemory, frame: &Frame, port: u16) -> bool {
         let packet = memory.packet(frame);
-        if packet.len() > LIVE_FRAME_BYTES_MAX || self.pending == LIVE_FRAMES_MAX {
+        let pending = self.pending();
+        if packet.len() > LIVE_FRAME_BYTES_MAX || pending == LIVE_FRAMES_MAX {
             return false;
         }
-        let slot = &self.slots.values()[self.pending];
+        let slot = &self.slots.values()[pending];
         slot.length.store(packet.len() as u32, Ordering::Relaxed);
-        slot.target.store(target as u32, Ordering::Relaxed);
+        slot.port.store(u32::from(port), Ordering::Relaxed);
         let (words, rest) = packet.as_chunks::<8>();
         for (to, word) in slot.bytes.iter().zip(words) {
             to.store(u64::from_ne_bytes(*word), Ordering::Relaxed);
@@ -142,25 +214,35 @@ impl LiveTransmitter {
             word[..rest.len()].copy_from_slice(rest);
             slot.bytes[words.len()].store(u64::from_ne_bytes(word), Ordering::Relaxed);
         }
-        self.pending += 1;
+        self.pending.store(pending + 1, Ordering::Relaxed);
         true
     }
 
-    /// Sends what was pushed, in its order, and returns how many frames that were. One system call.
-    ///
-    /// # Errors
-    /// The kernel's, with the number of frames that were sent by then; the others are lost.
-    pub fn flush(&mut self) -> Result<usize, FlushError> {
-        let frames = std::mem::take(&mut self.pending);
-        if frames > 0 {
-            let next = &self.control.values()[0].next;
-            next.store(0, Ordering::Relaxed);
-            self.program.run_live(&TEMPLATE, frames as u32).map_err(|error| {
-                // The program counts the slots up as it redirects them.
-                FlushError { sent: next.load(Ordering::Relaxed) as usize, error }
-            })?;
+    /// Sends what was pushed, in its order. One system call; none when nothing was. What is lost on the
+    /// way is among [`Self::losses`] when it returns.
+    pub fn flush(&self) {
+        let frames = self.pending.swap(0, Ordering::Relaxed);
+        if frames == 0 {
+            return;
         }
-        Ok(frames)
+        // One thread writes it.
+        self.frames.store(self.frames() + frames as u64, Ordering::Relaxed);
+        let Control { next, lost } = &self.control.values()[0];
+        next.store(0, Ordering::Relaxed);
+        let mut done = 0;
+        for _ in 0..CALLS_PER_FLUSH_MAX {
+            let outcome = self.program.run_live(&TEMPLATE, (frames - done) as u32);
+            // The program counts the slots up as it takes them.
+            done = (next.load(Ordering::Relaxed) as usize).min(frames);
+            let again = outcome.is_err_and(|it| it.raw_os_error() == Some(libc::EINTR));
+            if done == frames || !again {
+                break;
+            }
+        }
+        for slot in &self.slots.values()[done..frames] {
+            let port = slot.port.load(Ordering::Relaxed) as usize;
+            lost[port].fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -170,31 +252,57 @@ const XDP_STORE_BYTES: i32 = 190;
 
 /// `ingress_ifindex` in `struct xdp_md`.
 const XDP_INGRESS_INDEX: i16 = 12;
-/// Live frames seem to come from the loopback, whose index is 1 in each namespace.
-const LOOPBACK: i32 = 1;
 /// Where a four-byte map key lies, from the frame pointer.
 const KEY: i16 = -4;
 
-/// Register use: R6 context, R7 slot, R8 length.
+/// Register use: R6 context, R7 slot, R8 length, R9 control.
 fn assemble(slots: BorrowedFd<'_>, control: BorrowedFd<'_>, targets: BorrowedFd<'_>) -> Vec<u64> {
     let mut asm = Assembler::default();
-    let (drop, pass, fits) = (asm.label(), asm.label(), asm.label());
+    let (drop, pass, lost) = (asm.label(), asm.label(), asm.label());
     asm.alu(Alu::Move, R6, R1);
     asm.load(Width::U32, R1, R6, XDP_INGRESS_INDEX);
-    asm.jump_if_immediate(R1, If::NotEqual, LOOPBACK, pass);
+    asm.jump_if_immediate(R1, If::NotEqual, LOOPBACK as i32, pass);
     asm.store_immediate(R10, KEY, 0);
     look_up(&mut asm, control);
     asm.jump_if_immediate(R0, If::Equal, 0, drop);
-    asm.load(Width::U64, R1, R0, 0);
+    asm.alu(Alu::Move, R9, R0);
+    asm.load(Width::U64, R1, R9, 0);
     asm.store(Width::U32, R10, KEY, R1);
     asm.alu_immediate(Alu::Add, R1, 1);
-    asm.store(Width::U64, R0, 0, R1);
+    asm.store(Width::U64, R9, 0, R1);
     look_up(&mut asm, slots);
     asm.jump_if_immediate(R0, If::Equal, 0, drop);
     asm.alu(Alu::Move, R7, R0);
+    write_frame(&mut asm, lost);
+    asm.load_map(R1, targets);
+    asm.load(Width::U32, R2, R7, std::mem::offset_of!(Slot, port) as i16);
+    asm.alu_immediate(Alu::Move, R3, XDP_DROP);
+    asm.call(REDIRECT_MAP);
+    asm.jump_if_immediate(R0, If::NotEqual, XDP_REDIRECT, lost);
+    asm.exit();
+    asm.place(lost);
+    asm.load(Width::U32, R1, R7, std::mem::offset_of!(Slot, port) as i16);
+    asm.jump_if_immediate(R1, If::GreaterOrEqual, PORTS_MAX as i32, drop);
+    asm.alu_immediate(Alu::ShiftLeft, R1, 3);
+    asm.alu(Alu::Add, R9, R1);
+    let counter = std::mem::offset_of!(Control, lost) as i16;
+    asm.load(Width::U64, R1, R9, counter);
+    asm.alu_immediate(Alu::Add, R1, 1);
+    asm.store(Width::U64, R9, counter, R1);
+    for (label, answer) in [(drop, XDP_DROP), (pass, XDP_PASS)] {
+        asm.place(label);
+        asm.alu_immediate(Alu::Move, R0, answer);
+        asm.exit();
+    }
+    asm.finish()
+}
+
+/// Makes the frame as long as the slot at R7 says, and fills it.
+fn write_frame(asm: &mut Assembler, lost: Label) {
+    let fits = asm.label();
     asm.load(Width::U32, R8, R7, 0);
-    asm.jump_if_immediate(R8, If::Less, 14, drop);
-    asm.jump_if_immediate(R8, If::Greater, LIVE_FRAME_BYTES_MAX as i32, drop);
+    asm.jump_if_immediate(R8, If::Less, 14, lost);
+    asm.jump_if_immediate(R8, If::Greater, LIVE_FRAME_BYTES_MAX as i32, lost);
     asm.alu(Alu::Move, R1, R6);
     asm.call(XDP_GET_BUFF_LEN);
     asm.jump_if(R0, If::Equal, R8, fits);
@@ -205,7 +313,7 @@ fn assemble(slots: BorrowedFd<'_>, control: BorrowedFd<'_>, targets: BorrowedFd<
     asm.alu(Alu::Add, R2, R8);
     asm.alu(Alu::Move, R1, R6);
     asm.call(XDP_ADJUST_TAIL);
-    asm.jump_if_immediate(R0, If::NotEqual, 0, drop);
+    asm.jump_if_immediate(R0, If::NotEqual, 0, lost);
     asm.place(fits);
     asm.alu(Alu::Move, R1, R6);
     asm.alu_immediate(Alu::Move, R2, 0);
@@ -213,18 +321,7 @@ fn assemble(slots: BorrowedFd<'_>, control: BorrowedFd<'_>, targets: BorrowedFd<
     asm.alu_immediate(Alu::Add, R3, std::mem::offset_of!(Slot, bytes) as i32);
     asm.alu(Alu::Move, R4, R8);
     asm.call(XDP_STORE_BYTES);
-    asm.jump_if_immediate(R0, If::NotEqual, 0, drop);
-    asm.load_map(R1, targets);
-    asm.load(Width::U32, R2, R7, std::mem::offset_of!(Slot, target) as i16);
-    asm.alu_immediate(Alu::Move, R3, XDP_DROP);
-    asm.call(REDIRECT_MAP);
-    asm.exit();
-    for (label, answer) in [(pass, XDP_PASS), (drop, XDP_DROP)] {
-        asm.place(label);
-        asm.alu_immediate(Alu::Move, R0, answer);
-        asm.exit();
-    }
-    asm.finish()
+    asm.jump_if_immediate(R0, If::NotEqual, 0, lost);
 }
 
 /// `R0 = &map[key on the stack]`, 0 when there is none.

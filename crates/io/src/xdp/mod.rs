@@ -9,6 +9,7 @@
 //! Sources: Documentation/networking/af_xdp.rst, net/xdp/xsk.c, linux/if_xdp.h.
 
 pub mod dead_man;
+mod live_side;
 pub mod live_transmitter;
 pub mod port;
 pub mod queue;

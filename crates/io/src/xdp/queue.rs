@@ -2,8 +2,12 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::LiveTransmitter;
+use super::live_side::LiveSide;
+use super::live_transmitter::LIVE_FRAME_BYTES_MAX;
 use super::socket::{
     BIND_COPY, BIND_NEED_WAKEUP, BIND_SHARED_UMEM, BIND_ZERO_COPY, Descriptor, Rings, Socket,
 };
@@ -68,6 +72,8 @@ pub struct XdpQueue {
     sent: u64,
     /// Frames that were to leave by an interface that is gone.
     lost: u64,
+    /// The other way out, where there is one.
+    live: Option<LiveSide>,
 }
 
 impl XdpQueue {
@@ -114,6 +120,7 @@ impl XdpQueue {
             outstanding: 0,
             sent: 0,
             lost: 0,
+            live: None,
         };
         queue.fill(memory, options.ring_entries as usize);
         Ok(queue)
@@ -123,6 +130,23 @@ impl XdpQueue {
     #[must_use]
     pub fn is_zero_copy(&self) -> bool {
         self.zero_copy
+    }
+
+    /// Lets it send by live frames, as port number `port` of `transmitter`, when a batch has enough of
+    /// them and the port is open there. What it sends so leaves packet memory at once.
+    ///
+    /// Only for the one transmit queue of a veth; all queues that share `transmitter` must be of one worker.
+    ///
+    /// # Panics
+    /// When the queue copies nothing, or frames of `memory` can be larger than live frames.
+    pub fn send_live(
+        &mut self,
+        memory: &PacketMemory,
+        transmitter: Arc<LiveTransmitter>,
+        port: u16,
+    ) {
+        assert!(!self.zero_copy && memory.packet_bytes_max() <= LIVE_FRAME_BYTES_MAX);
+        self.live = Some(LiveSide::new(transmitter, port));
     }
 
     /// The socket, to be put into the port's map.
@@ -159,6 +183,21 @@ impl XdpQueue {
             self.outstanding -= 1;
             self.lost += 1;
         }
+    }
+
+    /// Whether a batch of `frames` leaves as live frames. When it does not any more, those before it
+    /// have left.
+    fn sends_live(&mut self, memory: &mut PacketMemory, frames: usize) -> bool {
+        if self.live.is_none() {
+            return false;
+        }
+        self.complete(memory);
+        let Some(live) = &mut self.live else { return false };
+        let takes = live.takes(frames, self.outstanding == 0);
+        if !takes {
+            self.sent += live.flush() as u64;
+        }
+        takes
     }
 
     /// Takes back frames that were sent.
@@ -235,6 +274,13 @@ impl PortQueue for XdpQueue {
 
     fn transmit(&mut self, memory: &mut PacketMemory, frames: &mut Vec<Frame>) -> usize {
         self.check_own(memory);
+        if self.sends_live(memory, frames.len()) {
+            let count = frames.len();
+            if let Some(live) = &mut self.live {
+                live.transmit(memory, frames);
+            }
+            return count;
+        }
         if self.rings.tx.room(frames.len()) < frames.len() {
             self.flush(memory);
         }
@@ -259,6 +305,9 @@ impl PortQueue for XdpQueue {
 
     fn flush(&mut self, memory: &mut PacketMemory) {
         self.check_own(memory);
+        if let Some(live) = &mut self.live {
+            self.sent += live.flush() as u64;
+        }
         let mut before = self.rings.tx.unconsumed();
         for _ in 0..WAKEUPS_PER_FLUSH_MAX {
             if before == 0 || !self.rings.tx.needs_wakeup() {
@@ -284,7 +333,7 @@ impl PortQueue for XdpQueue {
     }
 
     fn queued(&self) -> usize {
-        self.outstanding as usize
+        self.outstanding as usize + self.live.as_ref().map_or(0, LiveSide::pending)
     }
 
     fn sent(&self) -> u64 {
@@ -302,6 +351,7 @@ impl PortQueue for XdpQueue {
 
     fn kernel_counters(&self) -> KernelCounters {
         let counters = self.socket.kernel_counters();
-        KernelCounters { tx_invalid: counters.tx_invalid + self.lost, ..counters }
+        let lost = self.lost + self.live.as_ref().map_or(0, LiveSide::lost);
+        KernelCounters { tx_invalid: counters.tx_invalid + lost, ..counters }
     }
 }
