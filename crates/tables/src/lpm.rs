@@ -7,6 +7,7 @@
 mod arena;
 mod multibit;
 mod multibit_iter;
+mod multibit_lookup;
 mod multibit_routes;
 mod multibit_update;
 mod prefix;

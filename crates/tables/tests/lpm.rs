@@ -57,7 +57,7 @@ fn compare_lookups<A: Address>([table, twin]: &[Lpm<A>; 2], addresses: &[A]) {
         let mut table = table.clone();
         table.set_instructions(instructions);
         assert_eq!(table.instructions(), instructions);
-        for batch_length in [1, 7, 16, 256, 333] {
+        for batch_length in [1, 8, 9, 32, 256, 333] {
             let mut values = vec![77; addresses.len()];
             let batches = addresses.chunks(batch_length).zip(values.chunks_mut(batch_length));
             batches.for_each(|(addresses, values)| table.lookup_bulk(addresses, values));

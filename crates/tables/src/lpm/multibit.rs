@@ -22,11 +22,10 @@
 //! # Lookup
 //!
 //! IPv4: one node (the roots are 4 MiB), one leaf; a third and fourth load for the few prefixes longer
-//! than 24. IPv6: five nodes and as many leaves for a /48. In bulk 32 addresses go down in
-//! lockstep without branches, and three such groups are under way: one waits for its roots, one for
-//! its leaves, one is finished. So the processor overlaps their misses. An address that has its value waits
-//! for the others of its group. The whole is a [`Kernel`], compiled for the instructions that are there:
-//! a bit count is one of them, or a dozen in the portable set.
+//! than 24. IPv6: five nodes and as many leaves for a /48. In bulk 256 addresses go down level by
+//! level, and those that have their value leave (`multibit_lookup`). So the processor overlaps their misses.
+//! The whole is a [`Kernel`], compiled for the instructions that are there: a bit count is one of
+//! them, or a dozen in the portable set.
 //!
 //! # Cost
 //!
@@ -36,11 +35,13 @@
 //!
 //! | lookup | IPv4 | IPv6 |
 //! |---|---|---|
-//! | addresses drawn from all routes | 13, 7.8, 8.6 | 39, 31, 35 |
-//! | any address | 17, 6.6, 6.7 | 13, 7.2, 9.3 |
-//! | 1,000 addresses over and over | 12, 6.2, 6.0 | 26, 27, 29 |
-//! | drawn from all, portable instructions | 20, 11, 12 | 52, 44, 52 |
-//! | drawn from all, every cache emptied before the batch | 351, 280, 121 | 1,518, 631, 240 |
+//! | addresses drawn from all routes | 14, 5.9, 6.1 | 46, 27, 29 |
+//! | any address | 23, 6.0, 5.8 | 18, 7.4, 8.5 |
+//! | 1,000 addresses over and over | 9.2, 4.9, 5.7 | 33, 26, 29 |
+//! | drawn from all, 2,048 lines of packets written before the batch | 85, 57, 16 | 424, 140, 39 |
+//! | the same, three groups of 32 in lockstep (what was here) | 78, 51, 21 | 423, 163, 87 |
+//! | drawn from all, every cache emptied before the batch | 276, 207, 77 | 1,073, 334, 93 |
+//! | the same, three groups of 32 in lockstep | 299, 250, 103 | 1,362, 583, 253 |
 //!
 //! Where routes come in no order, adding one is 1,313 to 1,594 cycles and deleting one 1,345 to 2,144: the
 //! range over both families, of the Internet and generated (docs/performance.md, beside DPDK's tables). A
@@ -76,12 +77,22 @@
 //!   changes as many ranges as it has longer ones. CRAM's BSIC is a hash on the first bits with a
 //!   binary search behind, so it has the same difficulty, and more steps.
 //! - An IPv6 root of 24 bits saves 4 of 30 cycles and costs 64 MiB; a root of 12 bits costs 7 more.
-//! - Lanes: 8 cost a tenth more than 16, and 32 no less, while one group goes down at a time. With three under
-//!   way 32 are best: once through 1,048,576 addresses, in bursts of 64, takes 13.7 cycles a lookup with
-//!   generated IPv4 routes and 13.3 with the Internet's; with one group of 16 it took 14 to 30.
+//! - Lanes: between two batches a worker's packets take the caches, and then the number of loads under way
+//!   decides. Three groups of 32, each in lockstep down to its last address, took 71 to 100 cycles in IPv6 where
+//!   256 level by level take 39 to 46; in the cache the two are equal, for as many instructions are
+//!   spared by addresses that leave as are spent on it. With 8 addresses lockstep is better by a fifth, since
+//!   loops that end when the tree says so are guessed wrong. IPv4 in batches of 32 lost a tenth.
+//! - Leaves right behind their node, in the same line, in place of a run of their own: 322 to 430 instead of 450 to
+//!   520 cycles for 8 IPv6 addresses, 125 to 145 for 148 to 158 with 32, nothing with 256 (45 to 49 for 45 to 53):
+//!   a route is most likely in a node that has many, whose leaves go on in further lines. Nodes move then
+//!   when their leaves change. With nodes of half lines out of whole ones (no flat array) it lost
+//!   a third in the cache to instructions alone.
+//! - One pass a level, which reads a node, its leaf, and who goes on: 200 cycles with empty caches where two passes
+//!   take 100 to 120. The place of a store that depends on a missing load holds up the loads behind it.
 //! - Huge pages (2 MiB, [`crate::memory::advise_huge_pages`]) save lookups little, for what they read of one
 //!   copy is within reach of the second-level TLB; updates go over both copies and more, and were a
-//!   quarter faster with them.
+//!   quarter faster with them. Mappings of their own that begin with a huge page, so that no part
+//!   stays small, gave nothing more: 0.33 to 0.36 s to load for 0.33 to 0.38, lookups the same.
 //! - Gathers and vector bit counts are the compiler's choice here: what it makes of the same source for
 //!   x86-64-v4 is as fast as x86-64-v3, within the noise.
 //!
@@ -90,14 +101,14 @@
 //! Branches in place of `select_unpredictable` are faster for addresses that repeat and half as fast for
 //! those that do not. The worst case decides.
 
-use std::hint::select_unpredictable;
 use std::marker::PhantomData;
 use std::mem::size_of;
 
 use super::arena::Arena;
+use super::multibit_lookup::Lookup;
 use super::multibit_routes::Routes;
 use super::{Address, NO_ROUTE};
-use crate::memory::{Kernel, prefetch_index};
+use crate::memory::Kernel;
 
 /// Bits of an address that [`Short`] decides; the prefixes of so many bits and fewer are its own.
 pub(super) const SHORT_BITS: u8 = 12;
@@ -111,8 +122,6 @@ pub(super) const SLOTS: usize = 1 << STRIDE_BITS;
 pub(super) const ROOTS: usize = 1 << ROOT_BITS;
 /// Nodes of the level above the roots.
 pub(super) const TOPS: usize = 1 << SHORT_BITS;
-/// Addresses that go down the tree together.
-const LANES: usize = 256;
 /// Set in a leaf that is the number of a node and not a value.
 pub(super) const IS_NODE: u32 = 1 << 31;
 const _: () = assert!(super::VALUE_MAX == IS_NODE - 1);
@@ -210,106 +219,5 @@ impl<A: Address> Multibit<A> {
     pub(super) fn bulk<'a>(&'a self, addresses: &'a [A], values: &'a mut [u32]) -> impl Kernel {
         let (nodes, leaves) = (self.nodes.items(), self.leaves.items());
         Lookup { nodes, leaves, short: &self.short.best[TOPS..], addresses, values }
-    }
-}
-
-/// A bulk lookup.
-struct Lookup<'a, A> {
-    nodes: &'a [Node],
-    leaves: &'a [u32],
-    /// The value of the longest short prefix, by the first bits of an address.
-    short: &'a [u32],
-    addresses: &'a [A],
-    values: &'a mut [u32],
-}
-
-impl<A: Address> Kernel for Lookup<'_, A> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        // A table that never had a route has no nodes.
-        let Some(roots) = self.nodes.first_chunk() else { return self.values.fill(NO_ROUTE) };
-        let tree = Tree {
-            roots,
-            nodes: self.nodes,
-            leaves: self.leaves,
-            short: self.short.first_chunk().expect("its size is fixed"),
-        };
-        let parts = self.addresses.chunks(LANES).zip(self.values.chunks_mut(LANES));
-        for (addresses, values) in parts {
-            tree.lookup(addresses, values);
-        }
-    }
-}
-
-/// What a lookup reads, with the sizes that are fixed.
-#[derive(Clone, Copy)]
-struct Tree<'a> {
-    roots: &'a [Node; ROOTS],
-    nodes: &'a [Node],
-    leaves: &'a [u32],
-    short: &'a [u32; TOPS],
-}
-
-impl Tree<'_> {
-    #[inline(always)]
-    fn lookup<A: Address>(&self, addresses: &[A], values: &mut [u32]) {
-        for address in addresses {
-            prefetch_index(self.roots, address.bits_at(0, ROOT_BITS));
-        }
-        for (address, leaf) in addresses.iter().zip(&mut *values) {
-            let root = &self.roots[address.bits_at(0, ROOT_BITS)];
-            *leaf = root.leaf(address.bits_at(ROOT_BITS, STRIDE_BITS));
-            prefetch_index(self.leaves, *leaf as usize);
-        }
-        let mut any = 0;
-        for leaf in &mut *values {
-            *leaf = self.leaves[*leaf as usize];
-            any |= *leaf;
-        }
-        if any & IS_NODE != 0 {
-            self.descend(addresses, values);
-        }
-        for (address, value) in addresses.iter().zip(values) {
-            let short = self.short[address.bits_at(0, SHORT_BITS)];
-            *value = select_unpredictable(*value == NO_ROUTE, short, *value);
-        }
-    }
-
-    #[inline(always)]
-    fn descend<A: Address>(&self, addresses: &[A], leaves: &mut [u32]) {
-        let mut under_way = [0u8; LANES];
-        let mut count = 0;
-        for (lane, leaf) in leaves.iter().enumerate() {
-            under_way[count & (LANES - 1)] = lane as u8;
-            let leads_on = leaf & IS_NODE != 0;
-            count += usize::from(leads_on);
-            let node = select_unpredictable(leads_on, leaf & !IS_NODE, 0);
-            prefetch_index(self.nodes, node as usize);
-        }
-        let mut depth = ROOT_BITS;
-        while count > 0 {
-            depth += STRIDE_BITS;
-            for lane in &under_way[..count] {
-                let lane = usize::from(*lane);
-                let node = &self.nodes[(leaves[lane] & !IS_NODE) as usize];
-                let leaf_at = node.leaf(addresses[lane].bits_at(depth, STRIDE_BITS));
-                leaves[lane] = leaf_at;
-                prefetch_index(self.leaves, leaf_at as usize);
-            }
-            let mut left = 0;
-            for number in 0..count {
-                let lane = under_way[number];
-                let leaf = self.leaves[leaves[usize::from(lane)] as usize];
-                leaves[usize::from(lane)] = leaf;
-                under_way[left] = lane;
-                let leads_on = leaf & IS_NODE != 0;
-                left += usize::from(leads_on);
-                let node = select_unpredictable(leads_on, leaf & !IS_NODE, 0);
-                prefetch_index(self.nodes, node as usize);
-            }
-            count = left;
-        }
     }
 }
