@@ -202,10 +202,11 @@ fn cores() -> (CpuSet, usize) {
 }
 
 /// The report without its counts of bytes, which follow from the frames compared, and without who
-/// forwarded them.
+/// forwards them, which is not known at the start.
 fn without_bytes(mut report: PortsReport) -> PortsReport {
     let ports = report.ports.iter_mut();
     let totals = ports.map(|port| {
+        port.route_cache = None;
         port.passed.iter_mut().for_each(|it| it.bytes = 0);
         // A frame that comes by again on its way to the kernel: it is in the punt's account.
         port.passed.retain(|it| it.reason != COMES_BY_AGAIN);
