@@ -6,11 +6,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use linecard_io::bpf::LossCounter;
+use linecard_io::bpf::{LossCounter, Redirected};
 use linecard_io::route_cache::Offer;
 use linecard_io::xdp::DeadManSwitch;
 use linecard_io::{AttachMode, CachedRoute, LocalAddresses, Outcome, RouteCache, XdpPort};
-use linecard_wire::builder::{Extension, Ipv4, Ipv6, PacketBuilder, Udp};
+use linecard_wire::builder::{Extension, Ipv4, Ipv6, PacketBuilder, Tcp, Udp};
 use linecard_wire::ethernet::EtherType;
 use linecard_wire::vlan::{Tag, Tci};
 use linecard_wire::{MacAddress, ipv4, ipv6};
@@ -124,6 +124,41 @@ fn forwarded(mut frame: Vec<u8>) -> Vec<u8> {
     frame
 }
 
+/// The frame with so many bytes behind the packet, not all zeros: they must not be seen again.
+fn padded(mut frame: Vec<u8>, bytes: usize) -> Vec<u8> {
+    frame.resize(frame.len() + bytes, 0xa5);
+    frame
+}
+
+/// What lies behind the packet is cut off, as the pipeline does, and in the books of what came in only.
+#[test]
+fn padding_is_cut_off() {
+    let bed = Bed::filled();
+    let _armed = bed.switch.arm(0).expect("arm");
+    let acknowledgement = |builder: PacketBuilder| builder.tcp(Tcp::new(4000, 4001)).build();
+    let frames = [
+        acknowledgement(to_port().ipv4(from4("192.0.2.9"))),
+        acknowledgement(to_port().ipv6(from6("2001:db8::9"))),
+        udp(to_port().ipv4(from4("192.0.2.9")), 0),
+        udp(to_port().ipv4(from4("192.0.2.9")), 1000 - 28),
+        udp(to_port().ipv6(from6("2001:db8::9")), 1000 - 48),
+        to_port().ipv4(from4("192.0.2.9")).build(),
+    ];
+    let (mut packets, mut received_bytes, mut sent_bytes) = (0, 0, 0);
+    for frame in &frames {
+        for padding in [0, 1, 2, 6, 18, 46, 300] {
+            let came = padded(frame.clone(), padding);
+            let left = bed.redirect(&came);
+            assert_eq!(left, Some(forwarded(frame.clone())), "{} and {padding}", frame.len());
+            packets += 1;
+            received_bytes += came.len() as u64;
+            sent_bytes += frame.len() as u64;
+        }
+    }
+    let counted = bed.port.redirected().expect("maps")[usize::from(OUT_PORT)];
+    assert_eq!(counted, Redirected { packets, received_bytes, sent_bytes });
+}
+
 /// Frames that the pipeline forwards as well, byte for byte the same.
 #[test]
 fn hits_leave_as_the_pipeline_would_send_them() {
@@ -159,15 +194,12 @@ fn hits_leave_as_the_pipeline_would_send_them() {
     }
     let counted = bed.port.redirected().expect("maps")[usize::from(OUT_PORT)];
     assert_eq!(counted.packets, frames.len() as u64);
-    assert_eq!(counted.bytes, frames.iter().map(|(_, frame)| frame.len() as u64).sum::<u64>());
+    let bytes = frames.iter().map(|(_, frame)| frame.len() as u64).sum();
+    assert_eq!((counted.received_bytes, counted.sent_bytes), (bytes, bytes));
     assert_eq!(bed.port.outcomes().expect("maps").map(|it| it.packets), [0; Outcome::ALL.len()]);
 }
 
 fn misses() -> Vec<(&'static str, Vec<u8>, Outcome)> {
-    let padded = |mut frame: Vec<u8>| {
-        frame.push(0);
-        frame
-    };
     let tagged = |tci| to_port().vlan(Tag { tpid: EtherType::VLAN, tci: Tci(tci) });
     let plain4 = || from4("192.0.2.9");
     let plain6 = || from6("2001:db8::9");
@@ -177,9 +209,9 @@ fn misses() -> Vec<(&'static str, Vec<u8>, Outcome)> {
     let taken = Outcome::Taken;
     vec![
         ("wrong checksum", v4(Ipv4 { checksum: Some(0x1234), ..plain4() }), taken),
-        ("padded", padded(v4(plain4())), taken),
         ("cut short", v4(plain4())[..40].to_vec(), taken),
-        ("IPv6 padded", padded(v6(plain6())), taken),
+        ("shorter than its header, padded", v4(Ipv4 { total_length: Some(19), ..plain4() }), taken),
+        ("too big and padded", padded(too_big.clone(), 9), taken),
         ("IPv6 cut short", v6(plain6())[..60].to_vec(), taken),
         ("too big", too_big, taken),
         ("IPv6 too big", udp(to_port().ipv6(plain6()), 1000 - 47), taken),
@@ -205,7 +237,7 @@ fn misses() -> Vec<(&'static str, Vec<u8>, Outcome)> {
     ]
 }
 
-/// Frames that the pipeline or the kernel drops, answers or trims: none of them is forwarded here.
+/// Frames that the pipeline or the kernel drops or answers, or that are not plain: none of them is forwarded here.
 #[test]
 fn whatever_is_not_plain_is_a_miss() {
     let bed = Bed::filled();

@@ -8,6 +8,8 @@ pub const MAP_LOOKUP: i32 = 1;
 pub const REDIRECT: i32 = 23;
 /// `bpf_redirect_map`.
 pub const REDIRECT_MAP: i32 = 51;
+/// `bpf_xdp_adjust_tail`.
+pub const XDP_ADJUST_TAIL: i32 = 65;
 /// `bpf_xdp_get_buff_len`.
 pub const XDP_GET_BUFF_LEN: i32 = 188;
 

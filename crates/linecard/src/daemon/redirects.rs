@@ -155,14 +155,14 @@ impl Redirects {
                 // How long the lost frames were nobody tells: the bytes hold them, too.
                 let incoming = &mut totals[from];
                 incoming.received_packets += redirected.packets;
-                incoming.received_bytes += redirected.bytes;
+                incoming.received_bytes += redirected.received_bytes;
                 incoming.forwarded_packets += forwarded;
-                incoming.forwarded_bytes += redirected.bytes;
+                incoming.forwarded_bytes += redirected.sent_bytes;
                 incoming.redirected_packets += forwarded;
                 incoming.dropped_packets[DropReason::TransmitQueueFull] += lost.full;
                 incoming.dropped_packets[DropReason::RedirectRefused] += lost.refused;
                 totals[to].sent_packets += forwarded;
-                totals[to].transmitted_bytes += redirected.bytes;
+                totals[to].transmitted_bytes += redirected.sent_bytes;
             }
         }
     }
@@ -314,7 +314,7 @@ mod tests {
     fn a_read_that_fails_leaves_what_was_read_before() {
         let of = |packets, full| PortBooks {
             losses: vec![RedirectLosses { full, refused: 0 }],
-            redirected: vec![Redirected { packets, bytes: 60 * packets }],
+            redirected: vec![Redirected { packets, ..Redirected::default() }],
         };
         let failure = || Err(io::Error::from_raw_os_error(libc::ENOMEM));
         let mut books = Books::new();

@@ -7,6 +7,8 @@
 
 use linecard_packet::{PortTotals, PuntReason};
 use linecard_wire::builder::{Icmpv4, Ipv4, Ipv6, PacketBuilder, Udp};
+use linecard_wire::ethernet::EtherType;
+use linecard_wire::vlan::{Tag, Tci};
 
 use super::bed::Side;
 
@@ -54,6 +56,11 @@ impl Sentinel {
             let (description, from, to, destination, way) = *sentinel;
             let mark = [&MAGIC[..], &round.to_be_bytes(), &[number]].concat();
             let packet = PacketBuilder::new().ethernet(from.router_mac(), from.host_mac());
+            let packet = match way {
+                // With a tag, even if it says nothing: so a worker forwards it and no classifier does.
+                Way::Forwarded => packet.vlan(Tag { tpid: EtherType::VLAN, tci: Tci(0) }),
+                _ => packet,
+            };
             let packet = match source(from, destination) {
                 (source, true) => packet.ipv6(Ipv6::new(
                     source.parse().expect("an address"),
@@ -68,11 +75,7 @@ impl Sentinel {
                 Way::Passed | Way::Elsewhere => packet.icmpv4(Icmpv4::echo_request(1, 1)),
                 Way::Forwarded | Way::Punted(_) => packet.udp(Udp::new(4000, 53)),
             };
-            let mut frame = packet.payload(&mark).build();
-            if matches!(way, Way::Forwarded) {
-                // Padded, which a classifier never forwards by itself: so it takes a worker's way.
-                frame.push(0);
-            }
+            let frame = packet.payload(&mark).build();
             Self { description, from, to, frame, mark }
         };
         (0..).zip(&SENTINELS).map(make).collect()

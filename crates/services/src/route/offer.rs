@@ -8,9 +8,8 @@
 //! Offers are gathered before the batch is sent and made afterwards: from then on newer packets pass
 //! by the worker, and must not overtake those that it still holds. Packets in the receive ring are
 //! overtaken all the same, once each time that a destination is learned: at first, and again after
-//! its entry was driven out or erased. And packets that the classifier leaves to the worker though their
-//! destination is known (frames with padding, such as short TCP acknowledgements on real Ethernet; those
-//! larger than the MTU) are overtaken by others of their flow as long as there is the entry.
+//! its entry was driven out or erased. Those larger than the MTU, which the classifier leaves to the worker though
+//! their destination is known, go to the kernel in any case.
 
 use std::net::IpAddr;
 use std::sync::Arc;
