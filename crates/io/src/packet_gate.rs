@@ -10,7 +10,8 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use crate::bpf::classifier::{Classifier, Hook};
-use crate::bpf::map::{Maps, possible_cpus};
+use crate::bpf::counters::possible_cpus;
+use crate::bpf::map::Maps;
 use crate::bpf::{Link, LocalAddresses, Outcome, OutcomeTotals, Program};
 use crate::xdp::DeadManSwitch;
 

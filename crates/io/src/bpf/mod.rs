@@ -7,6 +7,7 @@
 pub mod assembler;
 mod btf;
 pub mod classifier;
+pub(crate) mod counters;
 pub mod map;
 pub(crate) mod mapped;
 mod outcome;
@@ -17,7 +18,8 @@ mod redirector;
 pub(crate) mod sys;
 pub mod uapi;
 
-pub use map::{LocalAddresses, PerCpuCounters};
+pub use counters::PerCpuCounters;
+pub use map::LocalAddresses;
 pub use outcome::{Outcome, OutcomeTotals};
 pub use program::{Link, Program};
 pub use redirect::{Redirect, Redirected};

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use super::assembler::{Alu, If, Label, Register::*, Width};
 use super::classifier::{Generator, KEY_ON_STACK, LENGTH_ON_STACK, on_wire};
-use super::map::possible_cpus;
+use super::counters::{number, possible_cpus};
 use super::sys;
 use super::uapi::{REDIRECT_MAP, XDP_ADJUST_TAIL, XDP_DATA, XDP_DATA_END, XDP_REDIRECT};
 use crate::route_cache::entry::{
@@ -80,7 +80,7 @@ impl Redirect {
         sys::map_lookup(self.counters.as_fd(), &0_u32.to_ne_bytes(), &mut values)?;
         let mut totals = vec![Redirected::default(); PORTS_MAX];
         for (place, value) in values.chunks_exact(COUNTERS_BYTES).enumerate() {
-            let counter = |at: i16| super::map::number(&value[at as usize..][..8]);
+            let counter = |at: i16| number(&value[at as usize..][..8]);
             let total = &mut totals[place % PORTS_MAX];
             total.packets += counter(PACKETS);
             // Both grow whenever this is read: a difference of counters might not.

@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::assembler::{Alu, Assembler, If, Label, Register::*, Width};
 use super::btf::Btf;
-use super::map::{number, possible_cpus};
+use super::counters::{number, possible_cpus};
 use super::program::{Link, Program};
 use super::sys;
 use super::uapi::MAP_LOOKUP;

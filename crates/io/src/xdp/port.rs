@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::{DeadManSwitch, XdpQueue};
 use crate::bpf::classifier::{Classifier, Hook};
-use crate::bpf::map::{Maps, SocketMap, possible_cpus};
+use crate::bpf::counters::possible_cpus;
+use crate::bpf::map::{Maps, SocketMap};
 use crate::bpf::uapi::XDP_FLAGS_NATIVE;
 use crate::bpf::{Link, LocalAddresses, Outcome, OutcomeTotals, Program, Redirect, Redirected};
 
