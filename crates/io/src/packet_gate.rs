@@ -10,7 +10,6 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use crate::bpf::classifier::{Classifier, Hook};
-use crate::bpf::counters::possible_cpus;
 use crate::bpf::map::Maps;
 use crate::bpf::{Link, LocalAddresses, Outcome, OutcomeTotals, Program};
 use crate::xdp::DeadManSwitch;
@@ -23,7 +22,6 @@ pub struct PacketGate {
     filter: Program,
     maps: Maps,
     interface_index: u32,
-    cpus: usize,
 }
 
 impl PacketGate {
@@ -57,7 +55,7 @@ impl PacketGate {
             .load()
         };
         let (ingress, filter) = (load(Hook::Tcx)?, load(Hook::SocketFilter)?);
-        Ok(Self { link: None, ingress, filter, maps, interface_index, cpus: possible_cpus()? })
+        Ok(Self { link: None, ingress, filter, maps, interface_index })
     }
 
     /// The program for the socket's `SO_ATTACH_BPF`.
@@ -94,6 +92,6 @@ impl PacketGate {
     /// # Errors
     /// The kernel's.
     pub fn outcomes(&self) -> io::Result<[OutcomeTotals; Outcome::ALL.len()]> {
-        self.maps.outcome_totals(self.cpus)
+        self.maps.outcome_totals()
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use super::counters::number;
+use super::counters::PerCpuCounters;
 use super::outcome::{Outcome, OutcomeTotals};
 use super::sys;
 
@@ -65,7 +65,7 @@ pub(crate) struct Maps {
     local: LocalAddresses,
     workers: Arc<OwnedFd>,
     mac_address: OwnedFd,
-    outcomes: OwnedFd,
+    outcomes: PerCpuCounters,
 }
 
 impl Maps {
@@ -76,7 +76,7 @@ impl Maps {
             local,
             workers,
             mac_address: sys::map_create("lc_mac", sys::MAP_ARRAY, 4, 8, 1, 0)?,
-            outcomes: sys::map_create("lc_outcomes", sys::MAP_PERCPU_ARRAY, 4, 16, outcomes, 0)?,
+            outcomes: PerCpuCounters::with_elements("lc_outcomes", outcomes, 2)?,
         })
     }
 
@@ -97,7 +97,7 @@ impl Maps {
     }
 
     pub(crate) fn outcomes(&self) -> BorrowedFd<'_> {
-        self.outcomes.as_fd()
+        self.outcomes.map()
     }
 
     /// Tells the classifier the port's MAC address.
@@ -108,19 +108,11 @@ impl Maps {
     }
 
     /// What the classifier did so far, summed over the CPUs, in the order of [`Outcome::ALL`].
-    pub(crate) fn outcome_totals(
-        &self,
-        cpus: usize,
-    ) -> io::Result<[OutcomeTotals; Outcome::ALL.len()]> {
+    pub(crate) fn outcome_totals(&self) -> io::Result<[OutcomeTotals; Outcome::ALL.len()]> {
         let mut totals = [OutcomeTotals::default(); Outcome::ALL.len()];
-        let mut values = vec![0; cpus * 16];
         for (outcome, total) in Outcome::ALL.into_iter().zip(&mut totals) {
-            sys::map_lookup(self.outcomes(), &u32::from(outcome as u8).to_ne_bytes(), &mut values)?;
-            for value in values.chunks_exact(16) {
-                let (packets, bytes) = value.split_at(8);
-                total.packets += number(packets);
-                total.bytes += number(bytes);
-            }
+            let counted = self.outcomes.totals_of(u32::from(outcome as u8))?;
+            *total = OutcomeTotals { packets: counted[0], bytes: counted[1] };
         }
         Ok(totals)
     }

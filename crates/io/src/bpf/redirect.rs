@@ -14,13 +14,11 @@
 //! Cost of a miss: about 50 instructions and the two cache lines of a set.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use super::assembler::{Alu, If, Label, Register::*, Width};
 use super::classifier::{Generator, KEY_ON_STACK, LENGTH_ON_STACK, on_wire};
-use super::counters::{number, possible_cpus};
-use super::sys;
+use super::counters::PerCpuCounters;
 use super::uapi::{REDIRECT_MAP, XDP_ADJUST_TAIL, XDP_DATA, XDP_DATA_END, XDP_REDIRECT};
 use crate::route_cache::entry::{
     EPOCH_OFFSET, Entry, IN_KEY_OFFSET, MACS_OFFSET, MACS_REST_OFFSET, MTU_OFFSET, OUT_PORT_OFFSET,
@@ -37,8 +35,8 @@ const PADDING_ON_STACK: i16 = -40;
 
 /// Bytes of an Ethernet header without tags.
 const LINK_HEADER: i16 = 14;
-/// Bytes of counters for each outgoing port.
-const COUNTERS_BYTES: usize = 24;
+/// Counters for each outgoing port, and where they are.
+const COUNTERS: usize = 3;
 const PACKETS: i16 = 0;
 const SENT_BYTES: i16 = 8;
 const TRIMMED_BYTES: i16 = 16;
@@ -50,8 +48,7 @@ pub struct Redirect {
     /// The port's number.
     port: u16,
     /// Packets and bytes for each outgoing port, by CPU.
-    counters: OwnedFd,
-    cpus: usize,
+    counters: PerCpuCounters,
 }
 
 /// What a classifier has forwarded to one outgoing port.
@@ -69,25 +66,18 @@ impl Redirect {
     /// The side of port `port`.
     pub(crate) fn new(cache: Arc<RouteCache>, port: u16) -> io::Result<Self> {
         assert!(usize::from(port) < PORTS_MAX, "port {port} of {PORTS_MAX}");
-        let bytes = (PORTS_MAX * COUNTERS_BYTES) as u32;
-        let counters = sys::map_create("lc_redirected", sys::MAP_PERCPU_ARRAY, 4, bytes, 1, 0)?;
-        Ok(Self { cache, port, counters, cpus: possible_cpus()? })
+        let counters = PerCpuCounters::new("lc_redirected", PORTS_MAX * COUNTERS)?;
+        Ok(Self { cache, port, counters })
     }
 
     /// What was forwarded to each outgoing port so far, summed over the CPUs.
     pub(crate) fn totals(&self) -> io::Result<Vec<Redirected>> {
-        let mut values = vec![0; self.cpus * PORTS_MAX * COUNTERS_BYTES];
-        sys::map_lookup(self.counters.as_fd(), &0_u32.to_ne_bytes(), &mut values)?;
-        let mut totals = vec![Redirected::default(); PORTS_MAX];
-        for (place, value) in values.chunks_exact(COUNTERS_BYTES).enumerate() {
-            let counter = |at: i16| number(&value[at as usize..][..8]);
-            let total = &mut totals[place % PORTS_MAX];
-            total.packets += counter(PACKETS);
+        let counted = self.counters.totals()?;
+        let of_port = |&[packets, sent_bytes, trimmed_bytes]: &[u64; COUNTERS]| {
             // Both grow whenever this is read: a difference of counters might not.
-            total.sent_bytes += counter(SENT_BYTES);
-            total.received_bytes += counter(SENT_BYTES) + counter(TRIMMED_BYTES);
-        }
-        Ok(totals)
+            Redirected { packets, received_bytes: sent_bytes + trimmed_bytes, sent_bytes }
+        };
+        Ok(counted.as_chunks().0.iter().map(of_port).collect())
     }
 }
 
@@ -314,10 +304,10 @@ impl Generator<'_> {
         self.asm.jump_if_immediate(R4, If::GreaterOrEqual, PORTS_MAX as i32, miss);
         self.asm.alu(Alu::Move, R9, R4);
         self.asm.store_immediate(R10, KEY_ON_STACK, 0);
-        self.look_up_by_stack_key(redirect.counters.as_fd());
+        self.look_up_by_stack_key(redirect.counters.map());
         self.asm.jump_if_immediate(R0, If::Equal, 0, miss);
         self.asm.alu(Alu::Move, R2, R9);
-        self.asm.alu_immediate(Alu::Multiply, R9, COUNTERS_BYTES as i32);
+        self.asm.alu_immediate(Alu::Multiply, R9, COUNTERS as i32 * 8);
         self.asm.alu(Alu::Add, R9, R0);
         self.asm.load_map(R1, redirect.cache.targets_map());
         // What to return when there is no such port: anything but XDP_REDIRECT.

@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::assembler::{Alu, Assembler, If, Label, Register::*, Width};
 use super::btf::Btf;
-use super::counters::{number, possible_cpus};
+use super::counters::PerCpuCounters;
 use super::program::{Link, Program};
 use super::sys;
 use super::uapi::MAP_LOOKUP;
@@ -41,8 +41,8 @@ pub(crate) const LOOPBACK_NUMBER: u16 = PORTS_MAX as u16;
 /// Numbers that frames may come in by: the ports', and [`LOOPBACK_NUMBER`].
 const NUMBERS: u32 = PORTS_MAX as u32 + 1;
 
-/// Bytes of counters for each pair of ports: full, refused.
-const COUNTERS_BYTES: usize = 16;
+/// Counters for each pair of ports, and where they are.
+const COUNTERS: usize = 2;
 const FULL: i16 = 0;
 const REFUSED: i16 = 8;
 
@@ -69,8 +69,7 @@ pub struct LossCounter {
     /// (namespace, interface) → number of the port.
     ports: OwnedFd,
     /// By incoming port: for each outgoing port, both counters.
-    losses: OwnedFd,
-    cpus: usize,
+    losses: PerCpuCounters,
     namespace: u64,
     _links: [Link; 2],
 }
@@ -112,9 +111,8 @@ impl LossCounter {
     pub(crate) fn attach_to(targets: BorrowedFd<'_>) -> io::Result<Self> {
         let offsets = Offsets::of_kernel()?;
         let ports = sys::map_create("lc_port_numbers", sys::MAP_HASH, KEY_BYTES, 4, NUMBERS, 0)?;
-        let bytes = (PORTS_MAX * COUNTERS_BYTES) as u32;
-        let losses = sys::map_create("lc_losses", sys::MAP_PERCPU_ARRAY, 4, bytes, NUMBERS, 0)?;
-        let maps = Maps { ports: ports.as_fd(), losses: losses.as_fd() };
+        let losses = PerCpuCounters::with_elements("lc_losses", NUMBERS, PORTS_MAX * COUNTERS)?;
+        let maps = Maps { ports: ports.as_fd(), losses: losses.map() };
         let map_id = sys::map_id(targets)?;
         let transmit = Program::load_tracing("lc_lost_bulk", &assemble_transmit(&maps, &offsets))?;
         let error =
@@ -123,8 +121,8 @@ impl LossCounter {
             transmit.attach_tracing(c"xdp_devmap_xmit")?,
             error.attach_tracing(c"xdp_redirect_err")?,
         ];
-        let (cpus, namespace) = (possible_cpus()?, namespace_cookie()?);
-        Ok(Self { ports, losses, cpus, namespace, _links: links })
+        let namespace = namespace_cookie()?;
+        Ok(Self { ports, losses, namespace, _links: links })
     }
 
     /// Tells which port an interface is; from now on its losses are counted.
@@ -143,15 +141,9 @@ impl LossCounter {
     /// # Errors
     /// The kernel's.
     pub fn of_port(&self, port: u16) -> io::Result<Vec<RedirectLosses>> {
-        let mut values = vec![0; self.cpus * PORTS_MAX * COUNTERS_BYTES];
-        sys::map_lookup(self.losses.as_fd(), &u32::from(port).to_ne_bytes(), &mut values)?;
-        let mut totals = vec![RedirectLosses::default(); PORTS_MAX];
-        for (place, value) in values.chunks_exact(COUNTERS_BYTES).enumerate() {
-            let (full, refused) = value.split_at(8);
-            totals[place % PORTS_MAX].full += number(full);
-            totals[place % PORTS_MAX].refused += number(refused);
-        }
-        Ok(totals)
+        let counted = self.losses.totals_of(u32::from(port))?;
+        let of_pair = |&[full, refused]: &[u64; COUNTERS]| RedirectLosses { full, refused };
+        Ok(counted.as_chunks().0.iter().map(of_pair).collect())
     }
 }
 
@@ -230,7 +222,7 @@ fn counters(asm: &mut Assembler, maps: &Maps<'_>, none: Label) {
     asm.load_map(R1, maps.losses);
     asm.call(MAP_LOOKUP);
     asm.jump_if_immediate(R0, If::Equal, 0, none);
-    asm.alu_immediate(Alu::ShiftLeft, R8, COUNTERS_BYTES.ilog2() as i32);
+    asm.alu_immediate(Alu::ShiftLeft, R8, (COUNTERS * 8).ilog2() as i32);
     asm.alu(Alu::Add, R0, R8);
 }
 

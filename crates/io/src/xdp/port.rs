@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::{DeadManSwitch, XdpQueue};
 use crate::bpf::classifier::{Classifier, Hook};
-use crate::bpf::counters::possible_cpus;
 use crate::bpf::map::{Maps, SocketMap};
 use crate::bpf::uapi::XDP_FLAGS_NATIVE;
 use crate::bpf::{Link, LocalAddresses, Outcome, OutcomeTotals, Program, Redirect, Redirected};
@@ -43,7 +42,6 @@ pub struct XdpPort {
     maps: Maps,
     redirect: Option<Redirect>,
     interface_index: u32,
-    cpus: usize,
 }
 
 impl XdpPort {
@@ -96,8 +94,7 @@ impl XdpPort {
             .load()
         };
         let (native, generic) = (load(AttachMode::Native)?, load(AttachMode::Generic)?);
-        let cpus = possible_cpus()?;
-        Ok(Self { link: None, native, generic, sockets, maps, redirect, interface_index, cpus })
+        Ok(Self { link: None, native, generic, sockets, maps, redirect, interface_index })
     }
 
     /// Steers receive queue `queue` of the NIC into this socket.
@@ -140,7 +137,7 @@ impl XdpPort {
     /// # Errors
     /// The kernel's.
     pub fn outcomes(&self) -> io::Result<[OutcomeTotals; Outcome::ALL.len()]> {
-        self.maps.outcome_totals(self.cpus)
+        self.maps.outcome_totals()
     }
 
     /// Whether the program for native mode forwards by a route cache.
