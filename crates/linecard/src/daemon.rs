@@ -13,6 +13,7 @@ mod advice;
 mod claim;
 mod control_loop;
 mod link_watch;
+mod live_ports;
 mod neighbours;
 mod ports;
 mod publisher;
@@ -37,6 +38,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tracing::info;
 
 use self::control_loop::ControlLoop;
+use self::live_ports::LivePorts;
 use self::ports::{Plan, ServedPort};
 use self::publisher::Publisher;
 use self::redirects::Redirects;
@@ -69,11 +71,13 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     let cache = redirects.as_ref().ok().map(|redirects| Arc::clone(&redirects.cache));
     let mut served = plan.attach(&local, &switch, cache.as_ref())?;
     let punt = punt_device(&served)?;
+    let live = LivePorts::open(&config, &plan, &served, &punt);
 
     let Filled { rib, mirror, publisher } = fill(&config, &served, &local, cache.clone())?;
     let bypassed = advice::give(&served, &rib);
     let tables = (publisher.writer(), cache.as_ref());
-    let mut workers = Workers::start(&config, &plan, &mut served, &punt, tables, &switch)?;
+    let ways = (&punt, live.as_ref());
+    let mut workers = Workers::start(&config, &plan, &mut served, ways, tables, &switch)?;
     if let Ok(redirects) = &redirects {
         redirects.serve(&served);
     }
@@ -85,6 +89,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         started,
         bypassed,
         redirects,
+        live,
     });
     let control = ControlLoop {
         shared: &shared,
@@ -103,6 +108,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
 
     info!("stopping: the kernel takes over");
     workers.stop();
+    shared.live.iter().for_each(LivePorts::log);
     server.stop();
     for port in shared.ports().iter_mut() {
         port.close();

@@ -17,7 +17,7 @@ pub use error::{Error, Errors, Place};
 pub use resolved::{
     Api, Config, InterfaceRef, KernelDriver, KernelPort, Memory, Port, PortKind, Punt, RouteAction,
     RouteCacheMode, StaticInterface, StaticNeighbour, StaticNextHop, StaticPort, StaticRoute,
-    Tables, VlanTag, Workers, XdpMode, ZeroCopy,
+    Tables, TransmitMode, VlanTag, Workers, XdpMode, ZeroCopy,
 };
 
 pub use static_facts::StaticFacts;

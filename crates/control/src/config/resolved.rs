@@ -23,6 +23,8 @@ pub struct Config {
     pub tables: Tables,
     /// Whether classifiers forward by themselves.
     pub route_cache: RouteCacheMode,
+    /// How workers send.
+    pub transmit: TransmitMode,
     /// The ports, in the order of the file: the index is the `PortId`. Never empty, and either
     /// all kernel interfaces or none.
     pub ports: Vec<Port>,
@@ -108,6 +110,17 @@ pub enum RouteCacheMode {
     Auto,
     /// Every packet goes through a worker.
     Off,
+}
+
+/// How workers send by AF_XDP ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransmitMode {
+    /// By the socket's transmit ring.
+    Ring,
+    /// Many frames at once by live XDP frames where that is faster and keeps their order: one worker, veth
+    /// ports that copy, have one transmit queue and take redirected frames. Else as `Ring`. The worker
+    /// waits while the kernel attaches or detaches an XDP program, whosever it is.
+    Live,
 }
 
 /// One port.

@@ -24,6 +24,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) route_cache: RouteCache,
     #[serde(default)]
+    pub(super) transmit: Transmit,
+    #[serde(default)]
     pub(super) port: Vec<Spanned<Port>>,
     #[serde(default)]
     pub(super) route: Vec<Spanned<Route>>,
@@ -82,6 +84,21 @@ pub(super) enum RouteCacheMode {
     #[default]
     Auto,
     Off,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Transmit {
+    #[serde(default)]
+    pub(super) mode: TransmitMode,
+}
+
+#[derive(Debug, Default, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum TransmitMode {
+    #[default]
+    Ring,
+    Live,
 }
 
 /// One `[[port]]`. Which keys it may have depends on its kind.

@@ -79,7 +79,7 @@ impl Drop for Forwarder {
 struct Ports {
     memory: PacketMemory,
     queues: [XdpQueue; 2],
-    live: Option<LiveTransmitter>,
+    live: Option<Arc<LiveTransmitter>>,
     _ports: [XdpPort; 2],
     _armed: linecard_io::xdp::Armed,
 }
@@ -119,7 +119,9 @@ fn open(
     let live = match transmit {
         Transmit::Socket => None,
         Transmit::LiveFrames => {
-            Some(LiveTransmitter::new(&[index(interfaces[1])?], index(ANCHOR)?)?)
+            let live = LiveTransmitter::new(index(ANCHOR)?)?;
+            live.set_port(0, index(interfaces[1])?)?;
+            Some(live)
         }
     };
     let _armed = switch.arm(0)?;
@@ -137,13 +139,10 @@ impl Ports {
                 let packet = self.memory.packet_mut(frame);
                 packet[..addresses.len()].copy_from_slice(addresses);
             }
-            if let Some(live) = &mut self.live {
+            if let Some(live) = &self.live {
                 let pushed = frames.iter().filter(|it| live.push(&self.memory, it, 0)).count();
                 debug_assert_eq!(pushed, frames.len(), "a batch fits");
-                if let Err(error) = live.flush() {
-                    eprintln!("the bare forwarder cannot send: {error}");
-                    return;
-                }
+                live.flush();
             } else if !frames.is_empty() {
                 to.transmit(&mut self.memory, &mut frames);
             }

@@ -76,8 +76,9 @@ impl Bed {
         let cores = Cores::of_this_process()?;
         let options = RouterOptions { permanent_neighbours: true, ..RouterOptions::default() };
         let topology = RouterTopology::new(&options)?;
-        // Lets the router take what XDP redirects to it, whoever forwards; NICs have it on, too.
+        // Lets router and server take what XDP redirects to them, whoever forwards; NICs have it on, too.
         topology.router.set_features(topology.client_link.far.interface, &[("rx-gro", true)])?;
+        topology.server.set_features(topology.path_a.far.interface, &[("rx-gro", true)])?;
         let sink = CountSink::attach(&topology.server, topology.path_a.far.interface, hook)?;
         create_veth(
             (&topology.router, ANCHOR),

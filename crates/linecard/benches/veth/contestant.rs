@@ -19,7 +19,7 @@ pub(crate) enum Contestant {
     Redirect,
     RedirectThreaded,
     Bare { batch: usize, mode: AttachMode, transmit: Transmit },
-    Linecard { mode: PortMode, routes: u32 },
+    Linecard { mode: PortMode, routes: u32, transmit: Transmit },
     RouteCache { destinations: Destinations },
     Testpmd,
 }
@@ -31,7 +31,7 @@ pub(crate) type Running = Box<dyn Any>;
 const ROUTES: u32 = 1024;
 
 impl Contestant {
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Kernel,
         Self::KernelThreaded,
         Self::Redirect,
@@ -40,14 +40,20 @@ impl Contestant {
         Self::Bare { batch: 256, mode: AttachMode::Native, transmit: Transmit::Socket },
         Self::Bare { batch: 256, mode: AttachMode::Generic, transmit: Transmit::Socket },
         Self::Bare { batch: 256, mode: AttachMode::Native, transmit: Transmit::LiveFrames },
-        Self::Linecard { mode: PortMode::Native, routes: 1 },
-        Self::Linecard { mode: PortMode::Native, routes: ROUTES },
-        Self::Linecard { mode: PortMode::Generic, routes: 1 },
-        Self::Linecard { mode: PortMode::Packet, routes: 1 },
+        Self::linecard(PortMode::Native, 1, Transmit::Socket),
+        Self::linecard(PortMode::Native, ROUTES, Transmit::Socket),
+        Self::linecard(PortMode::Native, 1, Transmit::LiveFrames),
+        Self::linecard(PortMode::Native, ROUTES, Transmit::LiveFrames),
+        Self::linecard(PortMode::Generic, 1, Transmit::Socket),
+        Self::linecard(PortMode::Packet, 1, Transmit::Socket),
         Self::RouteCache { destinations: Destinations::Few },
         Self::RouteCache { destinations: Destinations::Many },
         Self::Testpmd,
     ];
+
+    const fn linecard(mode: PortMode, routes: u32, transmit: Transmit) -> Self {
+        Self::Linecard { mode, routes, transmit }
+    }
 
     /// As `--only` takes it.
     pub(crate) fn name(self) -> String {
@@ -61,7 +67,10 @@ impl Contestant {
             }
             Self::Bare { batch, mode: AttachMode::Native, .. } => format!("bare-{batch}"),
             Self::Bare { batch, mode: AttachMode::Generic, .. } => format!("bare-{batch}-generic"),
-            Self::Linecard { mode, routes } => {
+            Self::Linecard { routes, transmit: Transmit::LiveFrames, .. } => {
+                format!("linecard-live{}", if routes == ROUTES { "-1k" } else { "" })
+            }
+            Self::Linecard { mode, routes, .. } => {
                 let routes = if routes == ROUTES { "-1k" } else { "" };
                 match mode {
                     PortMode::Native => format!("linecard{routes}"),
@@ -87,7 +96,12 @@ impl Contestant {
             }
             Self::Bare { mode: AttachMode::Native, .. } => "AF_XDP queues without a pipeline",
             Self::Bare { mode: AttachMode::Generic, .. } => "the same in generic mode",
-            Self::Linecard { mode: PortMode::Native, routes: 1 } => "linecard run, AF_XDP native",
+            Self::Linecard { routes: 1, transmit: Transmit::LiveFrames, .. } => {
+                "linecard run, AF_XDP native, sending by live frames"
+            }
+            Self::Linecard { mode: PortMode::Native, routes: 1, .. } => {
+                "linecard run, AF_XDP native"
+            }
             Self::Linecard { mode: PortMode::Native, .. } => "the same, 1,024 routes in use",
             Self::Linecard { mode: PortMode::Generic, .. } => "linecard run, AF_XDP generic",
             Self::Linecard { mode: PortMode::Packet, .. } => "linecard run, AF_PACKET",
@@ -123,6 +137,7 @@ impl Contestant {
             Self::Redirect
             | Self::RedirectThreaded
             | Self::RouteCache { .. }
+            | Self::Linecard { transmit: Transmit::LiveFrames, .. }
             | Self::Bare { transmit: Transmit::LiveFrames, .. } => SinkHook::Xdp,
             _ => SinkHook::Tcx,
         }
@@ -151,16 +166,30 @@ impl Contestant {
             Self::Bare { batch, mode, transmit } => {
                 Box::new(bare::Forwarder::start(bed, batch, mode, transmit)?)
             }
-            Self::Linecard { mode, .. } => Box::new(start_daemon(bed, mode, "off")?),
-            Self::RouteCache { .. } => Box::new(start_daemon(bed, PortMode::Native, "auto")?),
+            Self::Linecard { mode, transmit, .. } => {
+                Box::new(start_daemon(bed, mode, "off", transmit)?)
+            }
+            Self::RouteCache { .. } => {
+                Box::new(start_daemon(bed, PortMode::Native, "auto", Transmit::Socket)?)
+            }
             Self::Testpmd => Box::new(testpmd::Testpmd::start(bed)?),
         })
     }
 }
 
-fn start_daemon(bed: &Bed, mode: PortMode, route_cache: &str) -> anyhow::Result<Daemon> {
+fn start_daemon(
+    bed: &Bed,
+    mode: PortMode,
+    route_cache: &str,
+    transmit: Transmit,
+) -> anyhow::Result<Daemon> {
+    let transmit = match transmit {
+        Transmit::Socket => "ring",
+        Transmit::LiveFrames => "live",
+    };
     let tables = format!(
-        "[workers]\ncount_max = 1\ncores = [{}]\n[route_cache]\nmode = \"{route_cache}\"\n",
+        "[workers]\ncount_max = 1\ncores = [{}]\n[route_cache]\nmode = \"{route_cache}\"\n\
+         [transmit]\nmode = \"{transmit}\"\n",
         bed.cores.worker
     );
     Daemon::start(&bed.topology.router, &bed.interfaces(), mode, &tables)

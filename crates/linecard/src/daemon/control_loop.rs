@@ -70,6 +70,9 @@ impl ControlLoop<'_> {
             self.follow_addresses();
             links.look(self.shared, self.punt, self.workers);
             targets.look(Instant::now(), self.shared);
+            if let Some(live) = &self.shared.live {
+                live.look(Instant::now(), self.shared);
+            }
             self.report();
             neighbours.keep(Instant::now(), self.shared, &mut self.mirror);
         }

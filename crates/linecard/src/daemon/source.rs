@@ -20,6 +20,7 @@ use linecard_packet::{AdjacencyId, PortId, PortTotals};
 
 use super::advice;
 use super::link_watch::state;
+use super::live_ports::LivePorts;
 use super::ports::ServedPort;
 use super::redirects::Redirects;
 use super::workers::WorkerReaders;
@@ -37,6 +38,8 @@ pub(super) struct Shared {
     pub(super) bypassed: Vec<String>,
     /// The route cache, or why there is none.
     pub(super) redirects: Result<Redirects, RouteCacheObstacle>,
+    /// The ports by which the worker sends live frames, if any.
+    pub(super) live: Option<LivePorts>,
 }
 
 /// How the control side is doing.
@@ -123,6 +126,12 @@ impl DaemonSource {
         self.shared.ports().iter().map(report).collect()
     }
 
+    /// Where and how its frames are taken and sent.
+    fn mode(&self, port: &ServedPort) -> String {
+        let live = self.shared.live.as_ref().is_some_and(|live| live.is_open(port.id));
+        port.mode() + if live { ", live frames" } else { "" }
+    }
+
     fn not_forwarding(&self) -> Vec<String> {
         let ports = self.shared.ports();
         advice::not_forwarding(&ports, &self.shared.rib())
@@ -139,7 +148,7 @@ impl Source for DaemonSource {
             PortReport {
                 name: port.interface.name.clone(),
                 kind: port.kind().to_owned(),
-                mode: port.mode(),
+                mode: self.mode(port),
                 state: state(&rib, port.interface.index),
                 queues: port.queues,
                 route_cache: Some(self.shared.route_cache(port)),

@@ -26,6 +26,7 @@ use rustix::fd::OwnedFd;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tracing::{error, info, warn};
 
+use super::live_ports::LivePorts;
 use super::ports::{KernelSide, Plan, ServedPort};
 
 /// What others may read of a worker.
@@ -53,7 +54,7 @@ impl Workers {
         config: &Config,
         plan: &Plan,
         ports: &mut [ServedPort],
-        punt: &PuntDevice,
+        (punt, live): (&PuntDevice, Option<&LivePorts>),
         (tables, cache): (&Writer<RouteTables, RouteUpdate>, Option<&Arc<RouteCache>>),
         switch: &Arc<DeadManSwitch>,
     ) -> anyhow::Result<Self> {
@@ -70,7 +71,7 @@ impl Workers {
         // Not known to senders, and the same on all workers, so that a flow has one path.
         let flow_hash_seed = RandomState::new().hash_one(std::process::id());
         for number in 0..plan.workers {
-            let (memory, queues) = open_queues(config, plan.workers, number, ports)?;
+            let (memory, queues) = open_queues(config, plan.workers, number, ports, live)?;
             let counters = WorkerCounters::new(ports.len());
             let route_stats = RouteStats::new(config.tables.adjacencies_max);
             workers.readers.push(WorkerReaders {
@@ -190,6 +191,7 @@ fn open_queues(
     workers: usize,
     number: usize,
     ports: &mut [ServedPort],
+    live: Option<&LivePorts>,
 ) -> anyhow::Result<(PacketMemory, Vec<WorkerPort>)> {
     let mut zero_copy = zero_copy_of(ports);
     loop {
@@ -198,7 +200,7 @@ fn open_queues(
             chunk_bytes: config.memory.frame_bytes,
         })
         .context("map packet memory: lower memory.frames_per_worker or the number of ports")?;
-        match open_all(workers, number, ports, &mut memory, zero_copy) {
+        match open_all((workers, number), ports, &mut memory, zero_copy, live) {
             Ok(queues) => return Ok((memory, queues)),
             // One memory for all ports: where one driver has no zero-copy, all of them copy.
             Err(error) if zero_copy == ZeroCopy::Auto => {
@@ -211,11 +213,11 @@ fn open_queues(
 }
 
 fn open_all(
-    workers: usize,
-    number: usize,
+    (workers, number): (usize, usize),
     ports: &mut [ServedPort],
     memory: &mut PacketMemory,
     zero_copy: ZeroCopy,
+    live: Option<&LivePorts>,
 ) -> anyhow::Result<Vec<WorkerPort>> {
     let mut umem = SharedUmem::default();
     ports
@@ -224,10 +226,13 @@ fn open_all(
             let queues = match &port.side {
                 KernelSide::Xdp(xdp, _) => {
                     let mine = (number as u32..port.queues).step_by(workers);
-                    let sockets = mine
+                    let mut sockets = mine
                         .map(|queue| open_xdp(queue, port, xdp, memory, &mut umem, zero_copy))
                         .collect::<anyhow::Result<Vec<_>>>()?;
                     port.zero_copy = sockets.iter().all(XdpQueue::is_zero_copy);
+                    if let Some(live) = live {
+                        sockets.iter_mut().for_each(|queue| live.lend(port, queue, memory));
+                    }
                     sockets.into_iter().map(|queue| Box::new(queue) as Box<dyn PortQueue>).collect()
                 }
                 KernelSide::Packet(gate) => {

@@ -10,7 +10,9 @@ mod routes;
 use std::path::{Path, PathBuf};
 
 use super::error::Errors;
-use super::resolved::{Api, Config, Memory, Port, PortKind, Punt, RouteCacheMode, Tables, Workers};
+use super::resolved::{
+    Api, Config, Memory, Port, PortKind, Punt, RouteCacheMode, Tables, TransmitMode, Workers,
+};
 use super::{SOCKET_DEFAULT, limits, text};
 use checker::Checker;
 
@@ -28,6 +30,10 @@ pub(super) fn resolve(file: &text::File, source: &str, path: &Path) -> Result<Co
         route_cache: match file.route_cache.mode {
             text::RouteCacheMode::Auto => RouteCacheMode::Auto,
             text::RouteCacheMode::Off => RouteCacheMode::Off,
+        },
+        transmit: match file.transmit.mode {
+            text::TransmitMode::Ring => TransmitMode::Ring,
+            text::TransmitMode::Live => TransmitMode::Live,
         },
         ports,
         routes: static_part.routes,
