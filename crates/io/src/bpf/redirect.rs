@@ -8,8 +8,11 @@
 //!
 //! The frame is written to only when nothing can go wrong any more: `bpf_redirect_map` is called
 //! first, and answers `XDP_REDIRECT` only when the outgoing port is in the map. What lies behind the packet
-//! (Ethernet pads short frames to 60 bytes, such as TCP acknowledgements) is cut off as the worker does it,
-//! so that short packets of a flow go the same way as long ones.
+//! (Ethernet pads short frames, such as TCP acknowledgements) is cut off, so that short packets of a flow go
+//! the same way as long ones; but only down to the 60 bytes that a frame has at the least, for not every
+//! driver pads what was redirected to it (bnxt's `bnxt_xmit_bd` sends the length that it is given). What is
+//! left of the padding stays as it was received: the sender's own bytes, and no others. There the frame differs
+//! from the worker's, which ends with the packet.
 //!
 //! Cost of a miss: about 50 instructions and the two cache lines of a set.
 
@@ -30,11 +33,13 @@ use crate::route_cache::{PORTS_MAX, RouteCache, WAYS};
 /// Where the MAC addresses of a hit lie, twelve bytes from the frame pointer.
 const MACS_ON_STACK: i16 = -32;
 const MACS_REST_ON_STACK: i16 = -24;
-/// Where the number of bytes behind the packet lies, eight bytes from the frame pointer.
-const PADDING_ON_STACK: i16 = -40;
+/// Where the number of bytes to cut off lies, eight bytes from the frame pointer.
+const TRIM_ON_STACK: i16 = -40;
 
 /// Bytes of an Ethernet header without tags.
 const LINK_HEADER: i16 = 14;
+/// Bytes of the shortest frame that may be sent: `ETH_ZLEN`, uapi/linux/if_ether.h.
+const FRAME_MIN: i32 = 60;
 /// Counters for each outgoing port, and where they are.
 const COUNTERS: usize = 3;
 const PACKETS: i16 = 0;
@@ -58,7 +63,7 @@ pub struct Redirected {
     pub packets: u64,
     /// Bytes of those frames as they came in.
     pub received_bytes: u64,
-    /// Bytes of those frames as they left: without padding.
+    /// Bytes of those frames as they left: without padding beyond 60 bytes.
     pub sent_bytes: u64,
 }
 
@@ -175,7 +180,8 @@ impl Generator<'_> {
         miss
     }
 
-    /// The frame is all in one buffer and as long as the header says, at least; what is more is padding.
+    /// The frame is all in one buffer and as long as the header says, at least. What is more is padding, to be
+    /// cut off as far as [`FRAME_MIN`] bytes are left.
     fn lengths(&mut self, layout: &Layout, miss: Label) {
         self.asm.alu(Alu::Move, R3, R8);
         self.asm.alu(Alu::Subtract, R3, R7);
@@ -187,7 +193,16 @@ impl Generator<'_> {
         self.asm.jump_if_immediate(R2, If::Less, layout.header_bytes, miss);
         self.asm.jump_if(R3, If::Less, R2, miss);
         self.asm.alu(Alu::Subtract, R3, R2);
-        self.asm.store(Width::U64, R10, PADDING_ON_STACK, R3);
+        // The lesser of the padding and of what the frame has over the shortest: none if it is shorter yet.
+        let (long, fits) = (self.asm.label(), self.asm.label());
+        self.asm.jump_if_immediate(R1, If::GreaterOrEqual, FRAME_MIN, long);
+        self.asm.alu_immediate(Alu::Move, R1, FRAME_MIN);
+        self.asm.place(long);
+        self.asm.alu_immediate(Alu::Subtract, R1, FRAME_MIN);
+        self.asm.jump_if(R1, If::GreaterOrEqual, R3, fits);
+        self.asm.alu(Alu::Move, R3, R1);
+        self.asm.place(fits);
+        self.asm.store(Width::U64, R10, TRIM_ON_STACK, R3);
     }
 
     /// `R2 =` the packet's length as its header says.
@@ -316,10 +331,10 @@ impl Generator<'_> {
         self.asm.jump_if_immediate(R0, If::NotEqual, XDP_REDIRECT, miss);
     }
 
-    /// Cuts off the padding, if there is any, and counts it.
+    /// Cuts off the padding that is too much, if there is any, and counts it.
     fn trim(&mut self, layout: &Layout, miss: Label) {
         let none = self.asm.label();
-        self.asm.load(Width::U64, R1, R10, PADDING_ON_STACK);
+        self.asm.load(Width::U64, R1, R10, TRIM_ON_STACK);
         self.asm.jump_if_immediate(R1, If::Equal, 0, none);
         self.asm.alu_immediate(Alu::Move, R2, 0);
         self.asm.alu(Alu::Subtract, R2, R1);
@@ -333,7 +348,7 @@ impl Generator<'_> {
         self.asm.alu(Alu::Move, R0, R7);
         self.asm.alu_immediate(Alu::Add, R0, layout.header_bytes);
         self.asm.jump_if(R0, If::Greater, R8, miss);
-        self.asm.load(Width::U64, R1, R10, PADDING_ON_STACK);
+        self.asm.load(Width::U64, R1, R10, TRIM_ON_STACK);
         self.asm.load(Width::U64, R2, R9, TRIMMED_BYTES);
         self.asm.alu(Alu::Add, R2, R1);
         self.asm.store(Width::U64, R9, TRIMMED_BYTES, R2);
