@@ -72,29 +72,32 @@ impl PortState {
 /// By port number, the frames of the present batch that leave by it. Apart from [`PortState`], so that what
 /// is written for each packet stands close together.
 #[derive(Debug)]
-pub(crate) struct Departures(Vec<Vec<Frame>>);
+pub(crate) struct EgressLists(Vec<Vec<Frame>>);
 
-impl Departures {
+impl EgressLists {
     /// For so many port numbers; those of other workers' ports among them stay empty.
     pub(crate) fn new(ports: &[PortState]) -> Self {
         let numbers = ports.iter().map(|port| port.id.index() + 1).max().unwrap_or(0);
-        let mut leaving: Vec<_> = (0..numbers).map(|_| Vec::new()).collect();
+        let mut lists: Vec<_> = (0..numbers).map(|_| Vec::new()).collect();
         for port in ports {
-            leaving[port.id.index()].reserve_exact(BATCH_PACKETS_MAX);
+            // Frames for a port that cannot send are dropped as for one that is not there.
+            if !port.transmitters.is_empty() {
+                lists[port.id.index()].reserve_exact(BATCH_PACKETS_MAX);
+            }
         }
-        Self(leaving)
+        Self(lists)
     }
 
     /// Where to add a frame that leaves by `port`, if the port is the worker's.
     #[inline]
-    fn room(&mut self, port: PortId) -> Option<&mut Vec<Frame>> {
+    fn list(&mut self, port: PortId) -> Option<&mut Vec<Frame>> {
         // There is room for a batch, so this asks for the port only; but the compiler learns that a push
-        // does not allocate, which spares 1 ns a packet.
+        // does not allocate, which spares instructions.
         self.0.get_mut(port.index()).filter(|leaving| leaving.len() < leaving.capacity())
     }
 
     /// What leaves by `port`, if anything does.
-    fn some(&mut self, port: PortId) -> Option<&mut Vec<Frame>> {
+    fn non_empty(&mut self, port: PortId) -> Option<&mut Vec<Frame>> {
         self.0.get_mut(port.index()).filter(|leaving| !leaving.is_empty())
     }
 }
@@ -110,7 +113,7 @@ pub(crate) struct Egress<'a> {
     pub(crate) places: &'a [Option<usize>],
     /// Some port has more than one queue that transmits.
     pub(crate) has_several_transmitters: bool,
-    pub(crate) departures: &'a mut Departures,
+    pub(crate) lists: &'a mut EgressLists,
     pub(crate) memory: &'a mut PacketMemory,
     pub(crate) counters: &'a mut WorkerCounters,
     pub(crate) sink: &'a mut dyn PuntSink,
@@ -133,7 +136,7 @@ impl Egress<'_> {
             let end = usize::from(segment.end);
             let decided = batch.metadata[start..end].iter().zip(&batch.verdicts[start..end]);
             // In this order: the zip must not take a frame for which there is no verdict here.
-            self.part(segment.in_port, decided.zip(arriving.by_ref()));
+            self.sort_by_port(segment.in_port, decided.zip(arriving.by_ref()));
             start = end;
             let next = segments.get(index + 1);
             if next.is_none_or(|next| self.has_several_transmitters && next.queue != segment.queue)
@@ -147,8 +150,8 @@ impl Egress<'_> {
         batch.segments.clear();
     }
 
-    /// Parts the packets that came in by one queue: by the ports that they leave by, or ends them here.
-    fn part<'b>(
+    /// Sorts the packets that came in by one queue by the ports that they leave by, and ends the others.
+    fn sort_by_port<'b>(
         &mut self,
         in_port: PortId,
         packets: impl Iterator<Item = ((&'b Metadata, &'b Verdict), Frame)>,
@@ -156,20 +159,20 @@ impl Egress<'_> {
         let (mut forwarded, mut bytes) = (0, 0);
         for ((metadata, &verdict), frame) in packets {
             if let Verdict::Forward { port, .. } = verdict
-                && let Some(leaving) = self.departures.room(port)
+                && let Some(leaving) = self.lists.list(port)
             {
                 forwarded += 1;
                 bytes += frame.len() as u64;
                 leaving.push(frame);
             } else {
-                self.end_here(frame, metadata, verdict);
+                self.drop_or_punt(frame, metadata, verdict);
             }
         }
         self.counters.port(in_port).forwarded(forwarded, bytes);
     }
 
     /// A packet that no port of the worker sends.
-    fn end_here(&mut self, frame: Frame, metadata: &Metadata, verdict: Verdict) {
+    fn drop_or_punt(&mut self, frame: Frame, metadata: &Metadata, verdict: Verdict) {
         let in_port = metadata.in_port;
         match verdict {
             Verdict::Punt(reason) => self.punt(frame, metadata, reason),
@@ -182,11 +185,11 @@ impl Egress<'_> {
         }
     }
 
-    /// Hands what was parted to the transmit queues that serve queue `number`: packets of these places
+    /// Hands what was sorted to the transmit queues that serve queue `number`: packets of this range
     /// of the batch.
-    fn transmit(&mut self, number: u16, batch: &Batch, places: Range<usize>) {
+    fn transmit(&mut self, number: u16, batch: &Batch, range: Range<usize>) {
         for port in &mut *self.ports {
-            let Some(leaving) = self.departures.some(port.id) else { continue };
+            let Some(leaving) = self.lists.non_empty(port.id) else { continue };
             let (packets, bytes) = port.transmit(number, leaving, self.memory);
             self.counters.port(port.id).transmitted(packets, bytes);
             // The queue took from the front, so what is left are the last ones that were to leave here.
@@ -194,10 +197,10 @@ impl Egress<'_> {
                 Verdict::Forward { port: id, .. } => id == port.id,
                 _ => false,
             };
-            let last = places.clone().rev().filter(leaves_here);
+            let last = range.clone().rev().filter(leaves_here);
             for (frame, place) in leaving.drain(..).rev().zip(last) {
                 let in_port = batch.metadata[place].in_port;
-                self.counters.port(in_port).not_forwarded(frame.len() as u64);
+                self.counters.port(in_port).transmit_queue_full(frame.len() as u64);
                 self.memory.free(frame);
             }
         }

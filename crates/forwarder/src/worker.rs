@@ -8,7 +8,7 @@ use linecard_services::route::{self, RouteOffers, RouteScratch, RouteStats, Rout
 use linecard_tables::hash::FlowHash;
 use linecard_tables::publication::{Reader, Subscription};
 
-use crate::egress::{Departures, Egress, PortState, count_kernel, count_queues};
+use crate::egress::{Egress, EgressLists, PortState, count_kernel, count_queues};
 use crate::idle::{Idle, IdlePolicy};
 use crate::punt::{Neighbours, PortPuntLimits, PuntLimit, PuntSink};
 
@@ -50,8 +50,9 @@ pub struct Worker {
     pub(crate) ports: Vec<PortState>,
     /// Place in `ports` of each port number.
     places: Vec<Option<usize>>,
+    turn: Turn,
     has_several_transmitters: bool,
-    departures: Departures,
+    lists: EgressLists,
     pub(crate) memory: PacketMemory,
     pub(crate) tables: Reader<RouteTables>,
     pipeline: Pipeline,
@@ -63,6 +64,35 @@ pub struct Worker {
     route_offers: Option<RouteOffers>,
     kernel_counters_due_nanoseconds: u64,
     pub(crate) idle: Idle,
+}
+
+/// The order in which a round asks the ports. Packets of those asked first find room in the transmit queues,
+/// so each begins in its turn; and as which of two comes before the other must not depend on the silent
+/// ones between them, the order goes up in every other cycle of rounds and down in the others.
+#[derive(Debug, Clone, Copy, Default)]
+struct Turn {
+    first: usize,
+    ports: usize,
+    descends: bool,
+}
+
+impl Turn {
+    /// The order of this round; the next one has another.
+    fn next(&mut self, ports: usize) -> Self {
+        let turn = Self { ports, ..*self };
+        self.first += 1;
+        if self.first >= ports {
+            (self.first, self.descends) = (0, !self.descends);
+        }
+        turn
+    }
+
+    /// The port that is asked as number `number`, from 0.
+    fn place(self, number: usize) -> usize {
+        let place =
+            if self.descends { self.first + self.ports - number } else { self.first + number };
+        if place < self.ports { place } else { place - self.ports }
+    }
 }
 
 /// A batch, the services in their order, and what they write.
@@ -109,13 +139,14 @@ impl Worker {
             places[port.id.index()] = Some(place);
         }
         let has_several_transmitters = ports.iter().any(PortState::has_several_transmitters);
-        let departures = Departures::new(&ports);
+        let lists = EgressLists::new(&ports);
         let idle = Idle::new(config.idle, &ports)?;
         Ok(Self {
             ports,
             places,
+            turn: Turn::default(),
             has_several_transmitters,
-            departures,
+            lists,
             memory: config.memory,
             tables: config.tables.reader(),
             pipeline: Pipeline {
@@ -146,7 +177,8 @@ impl Worker {
     pub fn run_once(&mut self, now_nanoseconds: u64) -> usize {
         self.tables.refresh();
         let mut received = 0;
-        for place in 0..self.ports.len() {
+        let turn = self.turn.next(self.ports.len());
+        for place in (0..self.ports.len()).map(|number| turn.place(number)) {
             for queue in 0..self.ports[place].queues.len() {
                 if self.pipeline.batch.len() > BATCH_PACKETS_MAX / 2 {
                     self.carry_batch(now_nanoseconds);
@@ -159,6 +191,9 @@ impl Worker {
             self.punt.flush();
         }
         self.reclaim();
+        if let Some(offers) = &mut self.route_offers {
+            offers.make(&self.tables);
+        }
         if now_nanoseconds >= self.kernel_counters_due_nanoseconds {
             self.count_kernel_drops();
             self.kernel_counters_due_nanoseconds =
@@ -193,7 +228,7 @@ impl Worker {
             ports: &mut self.ports,
             places: &self.places,
             has_several_transmitters: self.has_several_transmitters,
-            departures: &mut self.departures,
+            lists: &mut self.lists,
             memory: &mut self.memory,
             counters: &mut self.counters,
             sink: self.punt.as_mut(),
@@ -202,9 +237,6 @@ impl Worker {
             now_nanoseconds,
         };
         egress.finish(&mut self.pipeline.batch);
-        if let Some(offers) = &mut self.route_offers {
-            offers.make(&self.tables);
-        }
     }
 
     /// Keeps queues going that hold frames, and takes back frames that were sent.

@@ -105,6 +105,23 @@ fn ports_share_a_batch_only_while_there_is_room() {
     rig.totals();
 }
 
+/// Two ports that send more to a third than it takes lose alike: neither is always asked first.
+#[test]
+fn ports_share_an_outgoing_port_that_is_too_slow() {
+    let mut rig = Rig::new(&RigConfig { wire_packets: 8, ..RigConfig::default() });
+    let from_2 = PacketBuilder::new()
+        .ethernet(router_mac(2), neighbour_mac(0))
+        .ipv4(Ipv4::new(Ipv4Addr::new(10, 2, 0, 2), Ipv4Addr::new(20, 0, 0, 1)));
+    for round in 0..30 {
+        send(&mut rig, 0, &transit(), 8);
+        send(&mut rig, 2, &from_2.build(), 8);
+        assert_eq!(rig.worker.run_once(round), 16);
+        assert_eq!(drain(&mut rig, 1), 8);
+    }
+    let totals = rig.totals();
+    assert_eq!([0, 2].map(|port| totals[port].forwarded_packets), [120, 120]);
+}
+
 #[test]
 fn a_full_punt_device_is_a_drop() {
     let mut rig = Rig::new(&RigConfig { punt_packets_max: 1, ..RigConfig::default() });

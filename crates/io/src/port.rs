@@ -33,7 +33,8 @@ pub trait PortQueue: Send {
     ) -> usize;
 
     /// Takes frames from the front of `frames` for sending, as many as there is room for, and
-    /// returns how many. What remains in `frames` was not taken; the caller decides.
+    /// returns how many. What remains in `frames`, in its order, was not taken; the caller decides. The
+    /// vector keeps its capacity.
     ///
     /// A taken frame comes back to `memory` by itself when it has been sent.
     fn transmit(&mut self, memory: &mut PacketMemory, frames: &mut Vec<Frame>) -> usize;

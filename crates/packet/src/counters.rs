@@ -79,7 +79,8 @@ impl PortCounters {
         self.add(RECEIVED_BYTES, bytes);
     }
 
-    /// Packets that came in here were taken by a port's transmit queue.
+    /// Packets that came in here are about to be handed to transmit queues; those that are refused, and so
+    /// were none, [`Self::transmit_queue_full`] takes back before the next [`WorkerCounters::commit`].
     #[inline]
     pub fn forwarded(&mut self, packets: u64, bytes: u64) {
         self.add(FORWARDED_PACKETS, packets);
@@ -87,7 +88,7 @@ impl PortCounters {
     }
 
     /// A packet that was counted as forwarded found no room in the transmit queue, and is dropped.
-    pub fn not_forwarded(&mut self, bytes: u64) {
+    pub fn transmit_queue_full(&mut self, bytes: u64) {
         self.set(FORWARDED_PACKETS, self.cells[FORWARDED_PACKETS] - 1);
         self.set(FORWARDED_BYTES, self.cells[FORWARDED_BYTES] - bytes);
         self.dropped(DropReason::TransmitQueueFull, 1);
@@ -173,7 +174,7 @@ impl WorkerCounters {
         &mut self.ports[port.index()]
     }
 
-    /// Lets readers see all that was counted. Once a batch; costs a branch a port that did not
+    /// Lets readers see all that was counted. Once a round; costs a branch a port that did not
     /// change, and two cache lines for one that did, more if packets were dropped or punted.
     pub fn commit(&mut self) {
         if !self.ports.iter().any(|port| port.changed) {

@@ -41,11 +41,15 @@ const PREFETCH_PACKETS: usize = 24;
 /// `station` says who a port's untagged frames are for. Frames for others, and tagged ones, are left to
 /// the route stage, which knows all interfaces.
 ///
+/// # Panics
+/// When there are frames behind the last segment, of which nobody knows where they came in.
+///
 /// Cost: the first cache line of each packet, of which the next ones are prefetched; what most packets
 /// are, plain IPv4 or IPv6 without tags, takes the path of `plain` and its one branch.
 pub fn parse(batch: &mut Batch, memory: &PacketMemory, station: impl Fn(PortId) -> Station) {
     let packets = batch.frames.len();
-    debug_assert_eq!(batch.segments.last().map_or(0, |last| usize::from(last.end)), packets);
+    let ended = batch.segments.last().map_or(0, |last| usize::from(last.end));
+    assert_eq!(ended, packets, "each packet came in by a queue");
     // What was there before is overwritten below.
     batch.metadata.resize(packets, Metadata::of_port(PortId(0)));
     batch.verdicts.resize(packets, Verdict::Undecided);

@@ -2,11 +2,11 @@
 //!
 //! What may be offered: a packet without VLAN tags on either side, by a route with a single next hop
 //! (which of several a packet takes depends on its flow, and the cache knows destinations only). At most
-//! one packet in [`PACKETS_PER_OFFER`] and [`OFFERS_MAX`] a batch are looked at, so that the cost stays flat
+//! one packet in [`PACKETS_PER_OFFER`] and [`OFFERS_MAX`] a round are looked at, so that the cost stays flat
 //! whatever the traffic; a destination that has many packets is soon among them.
 //!
-//! Offers are gathered before the batch is sent and made afterwards: from then on newer packets pass
-//! by the worker, and must not overtake those that it still holds. Packets in the receive ring are
+//! Offers are gathered before the batch is sent and made when the round's frames are with the kernel: from
+//! then on newer packets pass by the worker, and must not overtake those that it still holds. Packets in the receive ring are
 //! overtaken all the same, once each time that a destination is learned: at first, and again after
 //! its entry was driven out or erased. Those larger than the MTU, which the classifier leaves to the worker though
 //! their destination is known, go to the kernel in any case.
@@ -21,7 +21,7 @@ use linecard_tables::publication::Reader;
 
 use super::RouteTables;
 
-/// Packets of one batch that are looked at, at the most.
+/// Packets of one round that are looked at, at the most.
 const OFFERS_MAX: usize = 8;
 /// Of so many packets in a batch one is looked at; one in any case.
 const PACKETS_PER_OFFER: usize = 32;
@@ -29,7 +29,7 @@ const PACKETS_PER_OFFER: usize = 32;
 /// Length of an Ethernet header without tags.
 const LINK_HEADER: usize = 14;
 
-/// What one worker has to offer; empty between batches.
+/// What one worker has to offer; empty between rounds.
 #[derive(Debug)]
 pub struct RouteOffers {
     cache: Arc<RouteCache>,
@@ -58,7 +58,9 @@ impl RouteOffers {
 
     fn choose(&mut self, batch: &Batch, memory: &PacketMemory, tables: &RouteTables) {
         let packets = batch.frames.len();
-        let wanted = (packets / PACKETS_PER_OFFER).clamp(1, OFFERS_MAX);
+        let wanted = (packets / PACKETS_PER_OFFER)
+            .clamp(1, OFFERS_MAX)
+            .min(OFFERS_MAX - self.gathered.len());
         let start = self.start % packets.max(1);
         self.start = self.start.wrapping_add(wanted);
         let is_forwarded = |place: &usize| {
