@@ -137,8 +137,8 @@ impl RouteCache {
     }
 
     /// Makes packets that the worker forwards as `route` says the classifier's. `is_current` is asked
-    /// when the entry is written and before it counts: whether the tables that `route` comes from are still the published
-    /// ones. See the module.
+    /// when the entry is written and before it counts: whether the tables that `route` comes from are still
+    /// the published ones. See the module.
     #[inline]
     pub fn offer(&self, route: &CachedRoute, is_current: impl FnOnce() -> bool) -> Offer {
         if !self.is_source(route.in_port) || !is_set(&self.targets_open, route.out_port) {

@@ -6,7 +6,8 @@
 //! publishes and then erases or begins an epoch, and who reads as `Entry::read` does.
 //!
 //! Not modelled: the BPF program, whose loads follow the kernel's memory model and not C11's; it has the
-//! loads of `Entry::read`, its twin, in their order. Nor the bits that say what was used of late, which only choose a place.
+//! loads of `Entry::read`, its twin, in their order. Nor the bits that say what was used of late, which only
+//! choose a place.
 
 /// Loom's, under the name by which the files ask for it.
 mod sync {

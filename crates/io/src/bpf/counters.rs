@@ -63,7 +63,9 @@ impl PerCpuCounters {
     }
 }
 
-/// CPUs that the kernel may ever have: the number of values in a per-CPU map's element.
+/// At least as many as the CPUs that the kernel may ever have, which is the number of values in a per-CPU map's
+/// element. Where their numbers have gaps it is more, and the kernel leaves the values behind its own as they
+/// were: 0.
 ///
 /// # Errors
 /// When `/sys/devices/system/cpu/possible` cannot be read or understood.

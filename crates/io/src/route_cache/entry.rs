@@ -15,9 +15,10 @@
 //!   and the state again: the same valid state twice means that no field was written in between.
 //!
 //! **Orderings.** Writer: the swap to "being written", a release fence, relaxed stores of the fields, a
-//! sequentially consistent fence, the question, a releasing swap to "valid". So a reader that sees one of the new fields sees the state moved when it
-//! looks again, if its loads keep their order; and one that sees "valid" sees all fields. The program's
-//! loads keep their order on x86 by themselves, elsewhere they are load-acquire instructions.
+//! sequentially consistent fence, the question, a releasing swap to "valid". So a reader that sees one of
+//! the new fields sees the state moved when it looks again, if its loads keep their order; and one that sees
+//! "valid" sees all fields. The program's loads keep their order on x86 by themselves, elsewhere they are
+//! load-acquire instructions.
 
 use super::CachedRoute;
 use super::key::Key;

@@ -113,7 +113,8 @@ impl<'a> Table<'a> {
         free.or_else(idle).ok_or(Offer::Full)
     }
 
-    /// Erases the entries of which `is_stale` holds, and keeps those that are being written from counting; how many were erased.
+    /// Erases the entries of which `is_stale` holds, and keeps those that are being written from counting;
+    /// how many were erased.
     pub(super) fn erase(&self, mut is_stale: impl FnMut(&CachedRoute) -> bool) -> usize {
         fence(Ordering::SeqCst);
         let epoch = self.epoch.load(Ordering::Relaxed);

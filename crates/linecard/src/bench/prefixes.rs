@@ -61,9 +61,7 @@ impl Prefixes {
             Family::Ipv6 => !self.ipv6.is_empty(),
         }
     }
-}
 
-impl Prefixes {
     /// Reads a file, packed by gzip or not; empty lines and what follows `#` do not count.
     ///
     /// # Errors
@@ -152,7 +150,8 @@ mod tests {
 
     use super::*;
 
-    const TEXT: &str = "# a table\n10.0.0.0/8\n10.0.0.0/8\n\n2001:db8::/32 # documentation\n0.0.0.0/0\n127.1.0.0/16\n";
+    const TEXT: &str = "# a table\n10.0.0.0/8\n10.0.0.0/8\n\n2001:db8::/32 # documentation\n\
+                        0.0.0.0/0\n127.1.0.0/16\n";
 
     fn check(bytes: &[u8]) {
         let mut file = tempfile::NamedTempFile::new().expect("a file of our own");

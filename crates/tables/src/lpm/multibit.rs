@@ -39,9 +39,12 @@
 //! | any address | 23, 6.0, 5.8 | 18, 7.4, 8.5 |
 //! | 1,000 addresses over and over | 9.2, 4.9, 5.7 | 33, 26, 29 |
 //! | drawn from all, 2,048 lines of packets written before the batch | 85, 57, 16 | 424, 140, 39 |
-//! | the same, three groups of 32 in lockstep (what was here) | 78, 51, 21 | 423, 163, 87 |
+//! | the same, three groups of 32 in lockstep (e85c23a^) | 78, 51, 21 | 423, 163, 87 |
 //! | drawn from all, every cache emptied before the batch | 276, 207, 77 | 1,073, 334, 93 |
-//! | the same, three groups of 32 in lockstep | 299, 250, 103 | 1,362, 583, 253 |
+//! | the same, three groups of 32 in lockstep (e85c23a^) | 299, 250, 103 | 1,362, 583, 253 |
+//!
+//! What is marked e85c23a^ was here before that commit: the command gives it with this file as it was then (the
+//! row with packets between is newer than the file).
 //!
 //! Where routes come in no order, adding one is 1,313 to 1,594 cycles and deleting one 1,345 to 2,144: the
 //! range over both families, of the Internet and generated (docs/performance.md, beside DPDK's tables). A
@@ -51,8 +54,8 @@
 //! # What was compared
 //!
 //! Prototypes side by side, in the same bulk of 256, with 16 lanes, one group at a time, and the same
-//! prefetching and instructions; cycles a lookup, the range over several runs; 1,000,000 generated IPv4 routes, then 160,147 real IPv6 ones.
-//! Addresses within the routes, and any address.
+//! prefetching and instructions; cycles a lookup, the range over several runs; 1,000,000 generated IPv4
+//! routes, then 160,147 real IPv6 ones. Addresses within the routes, and any address.
 //!
 //! | | IPv4 memory | within | any | IPv6 memory | within | any |
 //! |---|---|---|---|---|---|---|
@@ -78,10 +81,11 @@
 //!   binary search behind, so it has the same difficulty, and more steps.
 //! - An IPv6 root of 24 bits saves 4 of 30 cycles and costs 64 MiB; a root of 12 bits costs 7 more.
 //! - Lanes: between two batches a worker's packets take the caches, and then the number of loads under way
-//!   decides. Three groups of 32, each in lockstep down to its last address, took 71 to 100 cycles in IPv6 where
-//!   256 level by level take 39 to 46; in the cache the two are equal, for as many instructions are
+//!   decides. Three groups of 32, each in lockstep down to its last address (e85c23a^), took 71 to 100 cycles in
+//!   IPv6 where 256 level by level take 39 to 46; in the cache the two are equal, for as many instructions are
 //!   spared by addresses that leave as are spent on it. With 8 addresses lockstep is better by a fifth, since
-//!   loops that end when the tree says so are guessed wrong. IPv4 in batches of 32 lost a tenth.
+//!   loops that end when the tree says so are guessed wrong. IPv4 in batches of 32 lost a tenth behind packets
+//!   (57 for 51) and won a sixth with every cache empty (207 for 250).
 //! - Leaves right behind their node, in the same line, in place of a run of their own: 322 to 430 instead of 450 to
 //!   520 cycles for 8 IPv6 addresses, 125 to 145 for 148 to 158 with 32, nothing with 256 (45 to 49 for 45 to 53):
 //!   a route is most likely in a node that has many, whose leaves go on in further lines. Nodes move then

@@ -128,6 +128,7 @@ impl Tree<'_> {
             count = left;
         }
     }
+
     /// 1 if the leaf is a node, which is then asked for; 0 for a value.
     #[inline(always)]
     fn leads_on(&self, leaf: u32) -> usize {
