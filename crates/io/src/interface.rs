@@ -109,6 +109,18 @@ impl Interface {
         Ok(String::from_utf8_lossy(name).into_owned())
     }
 
+    /// Whether its link is up and has its carrier (`IFF_UP` and `IFF_RUNNING`).
+    ///
+    /// # Errors
+    /// The kernel's: the interface is gone.
+    pub fn is_running(&self) -> io::Result<bool> {
+        let request = Control::new(&self.name)?.request(libc::SIOCGIFFLAGS)?;
+        // SAFETY: SIOCGIFFLAGS fills this member of the union.
+        let flags = i32::from(unsafe { request.ifr_ifru.ifru_flags });
+        let wanted = libc::IFF_UP | libc::IFF_RUNNING;
+        Ok(flags & wanted == wanted)
+    }
+
     /// Turns off "receive VLAN tag stripping" where it is on, so that tags stay in the frame where
     /// XDP sees them; true when it was on. A driver that cannot be asked strips nothing.
     ///

@@ -42,6 +42,7 @@ use self::live_ports::LivePorts;
 use self::ports::{Plan, ServedPort};
 use self::publisher::Publisher;
 use self::redirects::Redirects;
+pub(crate) use self::redirects::{is_veth, takes_frames};
 use self::source::{DaemonSource, Shared};
 use self::workers::Workers;
 

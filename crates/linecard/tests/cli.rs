@@ -105,13 +105,14 @@ fn a_log_filter_names_levels_and_targets() {
 fn check_says_what_a_right_file_would_do() {
     let (_directory, path) = directory_with(
         "linecard.toml",
-        "[workers]\ncount_max = 2\n[[port]]\nname = \"no-such-port\"\n",
+        "[workers]\ncount_max = 2\n[[port]]\nname = \"no-such-port\"\n\
+         [[port]]\nname = \"nor-this\"\n",
     );
     let output = linecard(&["check", &path]);
     assert_eq!(status(&output), 0, "{}", stderr(&output));
     let text = stdout(&output);
     assert!(text.contains("no-such-port  auto"), "{text}");
-    assert!(text.contains("route cache: unknown (no-such-port): known when"), "{text}");
+    assert!(text.contains("route cache: unknown (no-such-port, nor-this): known when"), "{text}");
     assert!(text.contains("workers: 2 at the most, 32 MiB of packet memory each"), "{text}");
     assert!(text.contains("warning: this machine has no interface no-such-port now"), "{text}");
 
@@ -121,6 +122,15 @@ fn check_says_what_a_right_file_would_do() {
     assert_eq!(report["plan"]["ports"][0]["name"], "no-such-port");
     assert_eq!(report["plan"]["ports"][0]["route_cache"]["state"], "unknown");
     assert_eq!(report["plan"]["memory_bytes_per_worker"], 32 << 20);
+}
+
+/// Of a port alone nothing can be redirected, whatever it turns out to be.
+#[test]
+fn check_knows_that_it_takes_two_ports_to_redirect() {
+    let (_directory, path) = directory_with("linecard.toml", "[[port]]\nname = \"no-such-port\"\n");
+    let output = linecard(&["check", &path, "--json"]);
+    let report: Value = serde_json::from_str(stdout(&output)).expect("JSON");
+    assert_eq!(report["plan"]["ports"][0]["route_cache"]["state"], "off");
 }
 
 #[test]

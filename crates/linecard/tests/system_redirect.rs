@@ -156,7 +156,7 @@ fn a_peer_that_takes_no_redirected_frames_gets_none() {
     let topology = resolved_topology();
     route_over(&topology, &topology.path_a, false);
     let daemon = Daemon::on_router(&topology, PortMode::Native);
-    assert_route_cache(&daemon, &topology, "in_only", Some("peer_not_ready"));
+    assert_route_cache(&daemon, &topology, "off", Some("peer_not_ready"));
     send_all(&topology, false, 16, 2_000);
     daemon.assert_forwarded(2_000);
     assert_eq!(redirected(&daemon), 0);

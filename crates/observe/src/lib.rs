@@ -15,6 +15,7 @@ pub use health::{HealthReport, HealthState};
 pub use neighbours::{NeighbourReport, NeighbourState, NeighboursReport};
 pub use ports::{PassedReport, PortReport, PortState, PortsReport};
 pub use route_cache::{
-    ObstacleReport, PortRouteCacheReport, RouteCacheObstacle, RouteCacheReport, RouteCacheState,
+    ObstacleReport, PortRouteCacheReport, PortService, RedirectTarget, RouteCacheObstacle,
+    RouteCacheReport, RouteCacheState,
 };
 pub use routes::{NextHopReport, RouteKind, RouteQuery, RouteReport, RoutesReport};

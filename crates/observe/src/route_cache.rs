@@ -29,11 +29,73 @@ pub enum RouteCacheObstacle {
     LinkDown,
     /// The driver has refused frames of late.
     FramesRefused,
+    /// No other port takes redirected frames, so that none is redirected from here.
+    NoOutgoingPort,
+    /// No other port's classifier redirects, so that none is redirected to here.
+    NoIncomingPort,
     /// It shows when the program is attached.
     NotKnownYet,
 }
 
+/// How a port is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PortService {
+    /// By packet sockets.
+    Packet,
+    /// By XDP behind the driver.
+    Generic,
+    /// By XDP in the driver, by sockets that copy or do not.
+    Native {
+        /// They do not.
+        zero_copy: bool,
+    },
+}
+
+/// What decides whether frames may be redirected to a port now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedirectTarget {
+    /// What is lost on the way to it is counted.
+    pub losses_counted: bool,
+    /// Its link is up and has its carrier.
+    pub up: bool,
+    /// Its driver takes redirected frames, or the kernel's words when it does not tell.
+    pub takes_frames: Result<bool, String>,
+    /// The driver is veth's.
+    pub is_veth: bool,
+    /// It has refused frames of late.
+    pub refused: bool,
+}
+
 impl RouteCacheObstacle {
+    /// Why port `number` has no part in a cache for `ports_max` ports, as long as it is served like this.
+    #[must_use]
+    pub fn of_service(service: PortService, number: usize, ports_max: usize) -> Option<Self> {
+        match service {
+            PortService::Packet => Some(Self::PacketSocket),
+            PortService::Generic => Some(Self::GenericMode),
+            PortService::Native { zero_copy: true } => Some(Self::ZeroCopy),
+            PortService::Native { .. } if number >= ports_max => Some(Self::PortsMax),
+            PortService::Native { .. } => None,
+        }
+    }
+
+    /// Why no frames are redirected to a port now.
+    #[must_use]
+    pub fn of_target(target: &RedirectTarget) -> Option<Self> {
+        if !target.losses_counted {
+            return Some(Self::LossesNotCounted);
+        }
+        if !target.up {
+            return Some(Self::LinkDown);
+        }
+        match &target.takes_frames {
+            Err(error) => Some(Self::Unavailable(error.clone())),
+            Ok(false) if target.is_veth => Some(Self::PeerNotReady),
+            Ok(false) => Some(Self::NotATarget),
+            Ok(true) => target.refused.then_some(Self::FramesRefused),
+        }
+    }
+
     /// The label, as in JSON.
     #[must_use]
     pub fn label(&self) -> &'static str {
@@ -50,6 +112,8 @@ impl RouteCacheObstacle {
             Self::PeerNotReady => "peer_not_ready",
             Self::LinkDown => "link_down",
             Self::FramesRefused => "frames_refused",
+            Self::NoOutgoingPort => "no_outgoing_port",
+            Self::NoIncomingPort => "no_incoming_port",
             Self::NotKnownYet => "not_known_yet",
         }
     }
@@ -73,22 +137,43 @@ impl RouteCacheObstacle {
             }
             Self::LinkDown => "its link is down",
             Self::FramesRefused => "its driver has refused redirected frames in the last minute",
+            Self::NoOutgoingPort => "no other port takes redirected frames",
+            Self::NoIncomingPort => "no other port's XDP program redirects",
             Self::NotKnownYet => "known when the XDP program is attached",
         };
         text.to_owned()
     }
 
-    /// Whether packets that come in by the port stay out, and those that leave by it.
-    fn closes(&self) -> (bool, bool) {
+    /// What it makes of packets that come in by the port, and of those that leave by it.
+    fn sides(&self) -> (Side, Side) {
         match self {
-            Self::ProgramRefused => (true, false),
-            Self::NotATarget | Self::PeerNotReady | Self::LinkDown | Self::FramesRefused => {
-                (false, true)
-            }
-            Self::NotKnownYet => (false, false),
-            _ => (true, true),
+            Self::ProgramRefused | Self::NoOutgoingPort => (Side::Closed, Side::Open),
+            Self::NotATarget
+            | Self::PeerNotReady
+            | Self::LinkDown
+            | Self::FramesRefused
+            | Self::NoIncomingPort => (Side::Open, Side::Closed),
+            Self::NotKnownYet => (Side::Unknown, Side::Unknown),
+            _ => (Side::Closed, Side::Closed),
         }
     }
+}
+
+/// Packets of one direction, from the best to the worst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Side {
+    Open,
+    Unknown,
+    Closed,
+}
+
+/// What all obstacles make of both directions: the worst of each.
+fn sides(obstacles: &[RouteCacheObstacle]) -> (Side, Side) {
+    let worse = |(incoming, outgoing): (Side, Side), obstacle: &RouteCacheObstacle| {
+        let (other_incoming, other_outgoing) = obstacle.sides();
+        (incoming.max(other_incoming), outgoing.max(other_outgoing))
+    };
+    obstacles.iter().fold((Side::Open, Side::Open), worse)
 }
 
 /// What packets of a port are forwarded by the route cache.
@@ -140,17 +225,38 @@ pub struct ObstacleReport {
 }
 
 impl RouteCacheReport {
-    /// A port with these obstacles.
+    /// All ports, each with the obstacles that it has by itself. It takes two to redirect: a side for which
+    /// no other port has the opposite one is closed. (A packet that leaves by the port that it came in by
+    /// may be redirected all the same; the state does not speak of it.)
     #[must_use]
-    pub fn of(obstacles: &[RouteCacheObstacle]) -> Self {
-        let incoming = obstacles.iter().any(|obstacle| obstacle.closes().0);
-        let outgoing = obstacles.iter().any(|obstacle| obstacle.closes().1);
-        let state = match (incoming, outgoing) {
-            (true, true) => RouteCacheState::Off,
-            _ if obstacles.contains(&RouteCacheObstacle::NotKnownYet) => RouteCacheState::Unknown,
-            (false, true) => RouteCacheState::InOnly,
-            (true, false) => RouteCacheState::OutOnly,
-            (false, false) => RouteCacheState::On,
+    pub fn of_ports(ports: &[Vec<RouteCacheObstacle>]) -> Vec<Self> {
+        let all: Vec<(Side, Side)> = ports.iter().map(|obstacles| sides(obstacles)).collect();
+        let of_port = |(at, obstacles): (usize, &Vec<RouteCacheObstacle>)| {
+            let others = || all.iter().enumerate().filter(|&(other, _)| other != at);
+            let best = |side: fn(&(Side, Side)) -> Side| {
+                others().map(|(_, sides)| side(sides)).min().unwrap_or(Side::Closed)
+            };
+            let (into_others, out_of_others) = (best(|sides| sides.1), best(|sides| sides.0));
+            let (incoming, outgoing) = all[at];
+            let mut obstacles = obstacles.clone();
+            if incoming != Side::Closed && into_others == Side::Closed {
+                obstacles.push(RouteCacheObstacle::NoOutgoingPort);
+            }
+            if outgoing != Side::Closed && out_of_others == Side::Closed {
+                obstacles.push(RouteCacheObstacle::NoIncomingPort);
+            }
+            Self::of(&obstacles, (incoming.max(into_others), outgoing.max(out_of_others)))
+        };
+        ports.iter().enumerate().map(of_port).collect()
+    }
+
+    fn of(obstacles: &[RouteCacheObstacle], sides: (Side, Side)) -> Self {
+        let state = match sides {
+            (Side::Closed, Side::Closed) => RouteCacheState::Off,
+            (Side::Unknown, _) | (_, Side::Unknown) => RouteCacheState::Unknown,
+            (Side::Open, Side::Closed) => RouteCacheState::InOnly,
+            (Side::Closed, Side::Open) => RouteCacheState::OutOnly,
+            (Side::Open, Side::Open) => RouteCacheState::On,
         };
         let report = |obstacle: &RouteCacheObstacle| ObstacleReport {
             reason: obstacle.label().to_owned(),
@@ -197,7 +303,10 @@ mod tests {
 
     #[test]
     fn the_state_follows_from_the_obstacles() {
-        let state = |obstacles: &[At]| RouteCacheReport::of(obstacles).state;
+        // Beside ports without any.
+        let state = |obstacles: &[At]| {
+            RouteCacheReport::of_ports(&[obstacles.to_vec(), vec![], vec![]])[0].state
+        };
         assert_eq!(state(&[]), RouteCacheState::On);
         assert_eq!(state(&[At::PeerNotReady]), RouteCacheState::InOnly);
         assert_eq!(state(&[At::ProgramRefused]), RouteCacheState::OutOnly);
@@ -207,13 +316,92 @@ mod tests {
         assert_eq!(state(&[At::NotKnownYet, At::GenericMode]), RouteCacheState::Off);
     }
 
+    /// States and the last reasons of ports with these obstacles.
+    fn together(ports: &[&[At]]) -> Vec<(RouteCacheState, String)> {
+        let ports: Vec<Vec<At>> = ports.iter().map(|obstacles| obstacles.to_vec()).collect();
+        let last = |report: &RouteCacheReport| {
+            report.obstacles.last().map_or(String::new(), |obstacle| obstacle.reason.clone())
+        };
+        let reports = RouteCacheReport::of_ports(&ports);
+        reports.iter().map(|report| (report.state, last(report))).collect()
+    }
+
+    #[test]
+    fn it_takes_two_to_redirect() {
+        use RouteCacheState::{InOnly, Off, On, OutOnly, Unknown};
+        let is = |state, reason: &str| (state, reason.to_owned());
+        let nobody_takes = is(Off, "no_outgoing_port");
+        assert_eq!(
+            together(&[&[At::PeerNotReady], &[At::PeerNotReady], &[At::ZeroCopy]]),
+            [nobody_takes.clone(), nobody_takes.clone(), is(Off, "zero_copy")]
+        );
+        assert_eq!(
+            together(&[&[At::ProgramRefused], &[At::ProgramRefused]]),
+            [is(Off, "no_incoming_port"), is(Off, "no_incoming_port")]
+        );
+        assert_eq!(
+            together(&[&[], &[At::PeerNotReady]]),
+            [is(OutOnly, "no_outgoing_port"), is(InOnly, "peer_not_ready")]
+        );
+        assert_eq!(
+            together(&[&[], &[At::ProgramRefused]]),
+            [is(InOnly, "no_incoming_port"), is(OutOnly, "program_refused")]
+        );
+        assert_eq!(together(&[&[]]), [is(Off, "no_incoming_port")]);
+        assert_eq!(together(&[&[], &[]]), [is(On, ""), is(On, "")]);
+        assert_eq!(
+            together(&[&[], &[At::NotKnownYet]]),
+            [is(Unknown, ""), is(Unknown, "not_known_yet")]
+        );
+        assert_eq!(
+            together(&[&[At::NotKnownYet], &[At::ZeroCopy]]),
+            [is(Off, "no_incoming_port"), is(Off, "zero_copy")]
+        );
+    }
+
+    #[test]
+    fn the_way_a_port_is_served_comes_before_its_number() {
+        let native = |zero_copy| PortService::Native { zero_copy };
+        let of = |service, number| RouteCacheObstacle::of_service(service, number, 64);
+        assert_eq!(of(native(false), 63), None);
+        assert_eq!(of(native(false), 64), Some(At::PortsMax));
+        assert_eq!(of(native(true), 64), Some(At::ZeroCopy));
+        assert_eq!(of(PortService::Generic, 0), Some(At::GenericMode));
+        assert_eq!(of(PortService::Packet, 64), Some(At::PacketSocket));
+    }
+
+    #[test]
+    fn a_target_needs_all_of_it() {
+        let of = RouteCacheObstacle::of_target;
+        let ready = RedirectTarget {
+            losses_counted: true,
+            up: true,
+            takes_frames: Ok(true),
+            is_veth: false,
+            refused: false,
+        };
+        assert_eq!(of(&ready), None);
+        let refused = RedirectTarget { refused: true, ..ready.clone() };
+        assert_eq!(of(&refused), Some(At::FramesRefused));
+        let not_able = RedirectTarget { takes_frames: Ok(false), ..refused };
+        assert_eq!(of(&not_able), Some(At::NotATarget));
+        let veth = RedirectTarget { is_veth: true, ..not_able };
+        assert_eq!(of(&veth), Some(At::PeerNotReady));
+        let untold = RedirectTarget { takes_frames: Err("no".to_owned()), ..veth };
+        assert_eq!(of(&untold), Some(At::Unavailable("no".to_owned())));
+        let down = RedirectTarget { up: false, ..untold };
+        assert_eq!(of(&down), Some(At::LinkDown));
+        let uncounted = RedirectTarget { losses_counted: false, ..down };
+        assert_eq!(of(&uncounted), Some(At::LossesNotCounted));
+    }
+
     #[test]
     fn ports_with_the_same_obstacles_are_explained_together() {
-        let of = |name: &str, obstacles: &[At]| (name.to_owned(), RouteCacheReport::of(obstacles));
-        let unavailable = [At::Unavailable("no BTF".to_owned())];
-        let ports =
-            [of("a", &unavailable), of("b", &[]), of("c", &[At::LinkDown]), of("d", &unavailable)];
-        let lines = explain(ports.into_iter());
+        let unavailable = vec![At::Unavailable("no BTF".to_owned())];
+        let ports = [unavailable.clone(), vec![], vec![At::LinkDown], unavailable, vec![]];
+        let reports = RouteCacheReport::of_ports(&ports);
+        let names = ["a", "b", "c", "d", "e"].map(str::to_owned);
+        let lines = explain(names.into_iter().zip(reports));
         let all =
             ["off (a, d): the kernel lacks what it takes: no BTF", "in only (c): its link is down"];
         assert_eq!(lines, all);

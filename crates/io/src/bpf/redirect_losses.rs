@@ -98,6 +98,15 @@ impl Offsets {
 }
 
 impl LossCounter {
+    /// Whether the kernel tells how its tracepoints' arguments lie, without which nothing is counted. Takes no
+    /// privileges and attaches nothing.
+    ///
+    /// # Errors
+    /// It does not, and why.
+    pub fn check_kernel() -> io::Result<()> {
+        Offsets::of_kernel().map(drop)
+    }
+
     /// Begins to count what is lost behind the redirects of `cache`, whose targets are interfaces of
     /// the calling thread's network namespace.
     ///

@@ -3,15 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use linecard_control::config::{
-    self, Config, KernelDriver, KernelPort, PortKind, RouteCacheMode, XdpMode, ZeroCopy,
-};
-use linecard_control::mirror::xdp_features::XdpFeatures;
-use linecard_io::Interface;
-use linecard_io::route_cache::PORTS_MAX;
-use linecard_observe::{RouteCacheObstacle, RouteCacheReport, route_cache};
+use linecard_control::config::{self, Config, PortKind};
+use linecard_observe::{RouteCacheReport, route_cache};
 use serde::Serialize;
 
+use super::expected_route_cache;
 use crate::cli::CheckArgs;
 use crate::output;
 
@@ -71,17 +67,11 @@ pub(crate) fn run(args: &CheckArgs, json: bool) -> anyhow::Result<ExitCode> {
 }
 
 fn plan(config: &Config) -> Plan {
-    let port = |(at, port): (usize, &config::Port)| PlannedPort {
+    let port = |(port, route_cache): (&config::Port, Option<RouteCacheReport>)| PlannedPort {
         name: port.name.clone(),
         kind: port.kind.label(),
         interfaces: port.kind.station().map_or(1, |station| station.interfaces.len()),
-        route_cache: match &port.kind {
-            PortKind::Kernel(options) => {
-                let of = obstacles(config.route_cache, at, &port.name, options);
-                Some(RouteCacheReport::of(&of))
-            }
-            _ => None,
-        },
+        route_cache,
     };
     let memory = &config.memory;
     let frame_bytes = u64::from(memory.frame_bytes);
@@ -89,54 +79,10 @@ fn plan(config: &Config) -> Plan {
         workers_max: config.workers.count_max,
         memory_bytes_per_worker: u64::from(memory.frames_per_worker) * frame_bytes,
         socket: config.api.socket.clone(),
-        ports: config.ports.iter().enumerate().map(port).collect(),
+        ports: config.ports.iter().zip(expected_route_cache::of(config)).map(port).collect(),
         routes: config.routes.len(),
         neighbours: config.neighbours.len(),
         warnings: warnings(config),
-    }
-}
-
-/// What will keep a port out of the route cache, as far as it shows before it is attached.
-fn obstacles(
-    mode: RouteCacheMode,
-    at: usize,
-    name: &str,
-    options: &KernelPort,
-) -> Vec<RouteCacheObstacle> {
-    if mode == RouteCacheMode::Off {
-        return vec![RouteCacheObstacle::Mode];
-    }
-    if options.driver == KernelDriver::Packet {
-        return vec![RouteCacheObstacle::PacketSocket];
-    }
-    if options.xdp_mode == XdpMode::Generic {
-        return vec![RouteCacheObstacle::GenericMode];
-    }
-    if at >= PORTS_MAX {
-        return vec![RouteCacheObstacle::PortsMax];
-    }
-    if options.zero_copy == ZeroCopy::On {
-        return vec![RouteCacheObstacle::ZeroCopy];
-    }
-    match Interface::by_name(name) {
-        Ok(interface) => obstacles_of(&interface, options).into_iter().collect(),
-        Err(_) => vec![RouteCacheObstacle::NotKnownYet],
-    }
-}
-
-/// What an interface that is there lets expect. A veth copies and has native mode; of others both show when
-/// they are attached, and many take redirected frames only from then on.
-fn obstacles_of(interface: &Interface, options: &KernelPort) -> Option<RouteCacheObstacle> {
-    let is_veth = interface.driver().is_ok_and(|driver| driver == "veth");
-    let ready = match XdpFeatures::open().and_then(|mut features| features.targets()) {
-        Ok(targets) => targets.contains(&interface.index),
-        Err(error) => return Some(RouteCacheObstacle::Unavailable(error.to_string())),
-    };
-    match (is_veth, ready) {
-        (true, false) => Some(RouteCacheObstacle::PeerNotReady),
-        (true, true) => None,
-        (false, true) if options.zero_copy == ZeroCopy::Off => None,
-        (false, _) => Some(RouteCacheObstacle::NotKnownYet),
     }
 }
 

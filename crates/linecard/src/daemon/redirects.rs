@@ -11,9 +11,9 @@ use linecard_control::rib::Rib;
 use linecard_io::bpf::{LossCounter, RedirectLosses, Redirected};
 use linecard_io::route_cache::PORTS_MAX;
 use linecard_io::{AttachMode, Interface, RouteCache};
-use linecard_observe::{RouteCacheObstacle, RouteCacheReport};
+use linecard_observe::{PortService, RedirectTarget, RouteCacheObstacle, RouteCacheReport};
 use linecard_packet::{AdjacencyId, DropReason, PortId, PortTotals};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::ports::{KernelSide, ServedPort};
 use super::source::Shared;
@@ -98,15 +98,18 @@ impl Redirects {
         })
     }
 
-    /// A port's part in it.
-    pub(super) fn report(&self, port: &ServedPort) -> RouteCacheReport {
-        let mut obstacles: Vec<_> = no_part(port).into_iter().collect();
-        if obstacles.is_empty() {
-            let refused = RouteCacheObstacle::ProgramRefused;
-            obstacles.extend((!has_route_cache(port)).then_some(refused));
-            obstacles.extend(self.closed()[port.id.index()].clone());
-        }
-        RouteCacheReport::of(&obstacles)
+    /// The ports' parts in it.
+    pub(super) fn report(&self, ports: &[ServedPort]) -> Vec<RouteCacheReport> {
+        let of_port = |port: &ServedPort| {
+            let mut obstacles: Vec<_> = no_part(port).into_iter().collect();
+            if obstacles.is_empty() {
+                let refused = RouteCacheObstacle::ProgramRefused;
+                obstacles.extend((!has_route_cache(port)).then_some(refused));
+                obstacles.extend(self.closed()[port.id.index()].clone());
+            }
+            obstacles
+        };
+        RouteCacheReport::of_ports(&ports.iter().map(of_port).collect::<Vec<_>>())
     }
 
     /// Ports whose classifier asks the cache: those in native mode that copy. (Without copies the way
@@ -198,13 +201,12 @@ fn takes_part(port: &ServedPort) -> bool {
 
 /// Why it has no part in the cache, as long as it is served as it is.
 fn no_part(port: &ServedPort) -> Option<RouteCacheObstacle> {
-    match port.side {
-        KernelSide::Packet(_) => Some(RouteCacheObstacle::PacketSocket),
-        KernelSide::Xdp(_, AttachMode::Generic) => Some(RouteCacheObstacle::GenericMode),
-        KernelSide::Xdp(..) if port.zero_copy => Some(RouteCacheObstacle::ZeroCopy),
-        KernelSide::Xdp(..) if port.id.index() >= PORTS_MAX => Some(RouteCacheObstacle::PortsMax),
-        KernelSide::Xdp(..) => None,
-    }
+    let service = match port.side {
+        KernelSide::Packet(_) => PortService::Packet,
+        KernelSide::Xdp(_, AttachMode::Generic) => PortService::Generic,
+        KernelSide::Xdp(..) => PortService::Native { zero_copy: port.zero_copy },
+    };
+    RouteCacheObstacle::of_service(service, port.id.index(), PORTS_MAX)
 }
 
 /// Whether its classifier asks the cache: not when the kernel has refused the program that does.
@@ -237,8 +239,8 @@ impl TargetWatch {
         Self { features, look_due: now, refused: vec![0; PORTS_MAX], paused }
     }
 
-    /// Looks, if it is time: a port is a target while its driver takes redirected frames and its link
-    /// is up, and not for a while after it has refused some.
+    /// Looks, if it is time: a port is a target while its driver says that it takes redirected frames and
+    /// its link is up, and not for a while after it has refused some.
     pub(super) fn look(&mut self, now: Instant, shared: &Shared) {
         let (Ok(redirects), Some(features)) = (&shared.redirects, &mut self.features) else {
             return;
@@ -247,10 +249,7 @@ impl TargetWatch {
             return;
         }
         self.look_due = now + LOOK_INTERVAL;
-        let able = match features.targets() {
-            Ok(able) => able,
-            Err(error) => return debug!(%error, "cannot ask which ports take redirected frames"),
-        };
+        let able = features.targets().map_err(|error| error.to_string());
         let ports = shared.ports();
         let rib = shared.rib();
         let refused = redirects.refused(&ports);
@@ -262,36 +261,40 @@ impl TargetWatch {
                 self.paused[at] = Some(now + REFUSED_PAUSE);
             }
             self.paused[at] = self.paused[at].filter(|&until| now < until);
-            let obstacle = if !redirects.is_counted(port.id) {
-                Some(RouteCacheObstacle::LossesNotCounted)
-            } else if !is_up(&rib, port) {
-                Some(RouteCacheObstacle::LinkDown)
-            } else if !able.contains(&port.interface.index) {
-                Some(not_able(&port.interface))
-            } else {
-                self.paused[at].map(|_| RouteCacheObstacle::FramesRefused)
-            };
-            set(redirects, port, obstacle.is_none());
+            let takes_frames = takes_frames(&able, &port.interface);
+            let obstacle = RouteCacheObstacle::of_target(&RedirectTarget {
+                losses_counted: redirects.is_counted(port.id),
+                up: is_up(&rib, port),
+                is_veth: takes_frames == Ok(false) && is_veth(&port.interface),
+                takes_frames,
+                refused: self.paused[at].is_some(),
+            });
+            set(redirects, port, obstacle.as_ref());
             redirects.closed()[at] = obstacle;
         }
         self.refused = refused;
     }
 }
 
-/// Why a driver takes no redirected frames, as far as that can be told.
-pub(crate) fn not_able(interface: &Interface) -> RouteCacheObstacle {
-    match interface.driver() {
-        Ok(driver) if driver == "veth" => RouteCacheObstacle::PeerNotReady,
-        _ => RouteCacheObstacle::NotATarget,
-    }
+/// Whether an interface is one of those that take redirected frames, if the kernel has said which do.
+pub(crate) fn takes_frames(
+    able: &Result<HashSet<u32>, String>,
+    interface: &Interface,
+) -> Result<bool, String> {
+    able.as_ref().map(|able| able.contains(&interface.index)).map_err(Clone::clone)
+}
+
+/// Whether its driver is veth's, as far as that can be told.
+pub(crate) fn is_veth(interface: &Interface) -> bool {
+    interface.driver().is_ok_and(|driver| driver == "veth")
 }
 
 fn is_up(rib: &Rib, port: &ServedPort) -> bool {
     rib.link(port.interface.index).is_some_and(|link| link.up && link.carrier)
 }
 
-fn set(redirects: &Redirects, port: &ServedPort, open: bool) {
-    let (PortId(number), name) = (port.id, &port.interface.name);
+fn set(redirects: &Redirects, port: &ServedPort, obstacle: Option<&RouteCacheObstacle>) {
+    let (PortId(number), name, open) = (port.id, &port.interface.name, obstacle.is_none());
     if redirects.cache.is_target(number) == open {
         return;
     }
@@ -301,7 +304,10 @@ fn set(redirects: &Redirects, port: &ServedPort, open: bool) {
     };
     match outcome {
         Ok(()) if open => info!(port = name, "route cache: classifiers forward to it"),
-        Ok(()) => info!(port = name, "route cache: classifiers do not forward to it any more"),
+        Ok(()) => {
+            let why = obstacle.map(RouteCacheObstacle::description);
+            info!(port = name, why, "route cache: classifiers do not forward to it any more");
+        }
         Err(error) => warn!(port = name, %error, "cannot change where redirected frames leave"),
     }
 }

@@ -74,10 +74,10 @@ impl Shared {
         self.workers.iter().map(|worker| worker.route_stats.packets(id)).sum()
     }
 
-    fn route_cache(&self, port: &ServedPort) -> RouteCacheReport {
+    fn route_cache(&self, ports: &[ServedPort]) -> Vec<RouteCacheReport> {
         match &self.redirects {
-            Ok(redirects) => redirects.report(port),
-            Err(obstacle) => RouteCacheReport::of(std::slice::from_ref(obstacle)),
+            Ok(redirects) => redirects.report(ports),
+            Err(obstacle) => RouteCacheReport::of_ports(&vec![vec![obstacle.clone()]; ports.len()]),
         }
     }
 
@@ -119,11 +119,12 @@ impl DaemonSource {
     }
 
     fn route_cache(&self) -> Vec<PortRouteCacheReport> {
-        let report = |port: &ServedPort| PortRouteCacheReport {
+        let ports = self.shared.ports();
+        let report = |(port, report): (&ServedPort, RouteCacheReport)| PortRouteCacheReport {
             port: port.interface.name.clone(),
-            report: self.shared.route_cache(port),
+            report,
         };
-        self.shared.ports().iter().map(report).collect()
+        ports.iter().zip(self.shared.route_cache(&ports)).map(report).collect()
     }
 
     /// Where and how its frames are taken and sent.
@@ -143,7 +144,8 @@ impl Source for DaemonSource {
         let ports = self.shared.ports();
         let totals = self.shared.totals(&ports);
         let rib = self.shared.rib();
-        let report = |port: &ServedPort| {
+        let route_cache = self.shared.route_cache(&ports);
+        let report = |(port, route_cache): (&ServedPort, RouteCacheReport)| {
             let PortId(number) = port.id;
             PortReport {
                 name: port.interface.name.clone(),
@@ -151,12 +153,12 @@ impl Source for DaemonSource {
                 mode: self.mode(port),
                 state: state(&rib, port.interface.index),
                 queues: port.queues,
-                route_cache: Some(self.shared.route_cache(port)),
+                route_cache: Some(route_cache),
                 totals: totals[usize::from(number)].clone(),
                 passed: passed(port),
             }
         };
-        PortsReport::new(ports.iter().map(report).collect())
+        PortsReport::new(ports.iter().zip(route_cache).map(report).collect())
     }
 
     fn routes(&self, query: &RouteQuery) -> RoutesReport {
