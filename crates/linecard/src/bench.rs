@@ -39,7 +39,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use clap::ValueHint;
@@ -157,42 +157,60 @@ fn list(json: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is going on, on a terminal; what has failed or should be known, anywhere.
+/// What is going on, on a terminal; what has failed or should be known, anywhere. Nothing more after its
+/// end, whoever still has a clone of it.
 #[derive(Clone)]
-struct Progress(ProgressBar);
+struct Progress {
+    bar: ProgressBar,
+    ended: Arc<Mutex<bool>>,
+}
 
 impl Progress {
     fn new() -> Self {
+        let ended = Arc::new(Mutex::new(false));
         if !io::stderr().is_terminal() {
-            return Self(ProgressBar::hidden());
+            return Self { bar: ProgressBar::hidden(), ended };
         }
         let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {wide_msg}")
             .expect("the template is right");
-        Self(ProgressBar::no_length().with_style(style))
+        Self { bar: ProgressBar::no_length().with_style(style), ended }
     }
 
     fn begin(&self, cases: usize) {
-        self.0.set_length(cases as u64);
+        self.unless_ended(|bar| bar.set_length(cases as u64));
     }
 
     fn say(&self, text: String) {
-        self.0.set_message(text);
+        self.unless_ended(|bar| bar.set_message(text));
     }
 
     fn step(&self) {
-        self.0.inc(1);
+        self.unless_ended(|bar| bar.inc(1));
+    }
+
+    fn tick(&self) {
+        self.unless_ended(ProgressBar::tick);
     }
 
     fn note(&self, text: &str) {
-        self.0.suspend(|| eprintln!("{text}"));
+        self.unless_ended(|bar| bar.suspend(|| eprintln!("{text}")));
     }
 
     fn fail(&self, case: &Case, error: &anyhow::Error) {
-        self.0.suspend(|| eprintln!("error: {}: {error:#}", case.name));
+        self.note(&format!("error: {}: {error:#}", case.name));
         self.step();
     }
 
     fn end(&self) {
-        self.0.finish_and_clear();
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        *ended = true;
+        self.bar.finish_and_clear();
+    }
+
+    fn unless_ended(&self, tell: impl FnOnce(&ProgressBar)) {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*ended {
+            tell(&self.bar);
+        }
     }
 }

@@ -44,6 +44,12 @@ impl Interrupt {
         Ok(Self { signal })
     }
 
+    /// As if this signal had come; takes none.
+    #[cfg(test)]
+    pub(crate) fn with_signal(signal: u8) -> Self {
+        Self { signal: Arc::new(AtomicUsize::new(signal.into())) }
+    }
+
     /// An error once a signal has come.
     pub(crate) fn check(&self) -> Result<(), Interrupted> {
         match self.signal.load(Ordering::Relaxed) {

@@ -241,7 +241,7 @@ impl<'a> Bench<'a> {
         network: &Network<A>,
     ) -> anyhow::Result<Vec<Laps>> {
         let ranks = Arc::new(Ranks::new(recipe.spread, network.prefixes().len()));
-        let tick = || self.progress.0.tick();
+        let tick = || self.progress.tick();
         let start = Start::new(recipe.workers, &tick);
         thread::scope(|scope| {
             let lane = |(place, &core): (usize, &usize)| {

@@ -3,7 +3,7 @@
 
 use std::panic;
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
@@ -31,6 +31,32 @@ pub(super) struct Session {
     pub(super) signal: Option<u8>,
 }
 
+impl Session {
+    /// Takes what the thread tells until it has ended or a signal comes. What was told before the signal was
+    /// seen counts.
+    fn listen(&mut self, news: &Receiver<News>, interrupt: &Interrupt) {
+        loop {
+            match news.recv_timeout(LOOK_INTERVAL) {
+                Ok(told) => self.take(told),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if let Err(Interrupted(signal)) = interrupt.check() {
+                self.signal = Some(signal);
+                return news.try_iter().for_each(|told| self.take(told));
+            }
+        }
+    }
+
+    fn take(&mut self, told: News) {
+        match told {
+            News::Asked(asked) => self.asked = asked,
+            News::Measured(figures) => self.figures.push(*figures),
+            News::Failed => self.failed = true,
+        }
+    }
+}
+
 /// What the thread tells.
 enum News {
     Asked(usize),
@@ -55,18 +81,9 @@ pub(super) fn run(
         .name("bench".to_owned())
         .spawn(move || measure(&args, cases, &progress, &sender))
         .context("start a thread")?;
-    loop {
-        match news.recv_timeout(LOOK_INTERVAL) {
-            Ok(News::Asked(asked)) => session.asked = asked,
-            Ok(News::Measured(figures)) => session.figures.push(*figures),
-            Ok(News::Failed) => session.failed = true,
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => break,
-        }
-        if let Err(Interrupted(signal)) = interrupt.check() {
-            session.signal = Some(signal);
-            return Ok(session);
-        }
+    session.listen(&news, interrupt);
+    if session.signal.is_some() {
+        return Ok(session);
     }
     thread.join().unwrap_or_else(|payload| panic::resume_unwind(payload))?;
     Ok(session)
@@ -94,4 +111,35 @@ fn measure(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The sender outlives the call: who waited for the thread would wait for ever.
+    #[test]
+    fn a_signal_ends_it_while_the_thread_is_busy_and_what_was_told_counts() {
+        let (sender, news) = mpsc::channel();
+        for told in [News::Asked(3), News::Failed, News::Asked(2)] {
+            sender.send(told).expect("the receiver is here");
+        }
+        let mut session = Session::default();
+        session.listen(&news, &Interrupt::with_signal(2));
+        assert_eq!((session.signal, session.asked, session.failed), (Some(2), 2, true));
+        let mut session = Session::default();
+        session.listen(&news, &Interrupt::with_signal(15));
+        assert_eq!((session.signal, session.asked), (Some(15), 0), "nothing is told any more");
+        drop(sender);
+    }
+
+    #[test]
+    fn it_ends_with_the_thread() {
+        let (sender, news) = mpsc::channel();
+        sender.send(News::Asked(3)).expect("the receiver is here");
+        drop(sender);
+        let mut session = Session::default();
+        session.listen(&news, &Interrupt::with_signal(0));
+        assert_eq!((session.signal, session.asked), (None, 3));
+    }
 }
