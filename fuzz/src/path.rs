@@ -56,7 +56,8 @@ impl PacketPath {
             assert!(self.memory.set_packet(&mut frame, packet), "a packet is too long");
             self.batch.frames.push(frame);
         }
-        parse(&mut self.batch, port, &self.memory, station);
+        self.batch.end_segment(port, 0);
+        parse(&mut self.batch, &self.memory, |_| *station);
         let packets = self.batch.frames.iter().zip(&self.batch.metadata);
         let hash = |(frame, metadata)| flow_hash(self.memory.packet(frame), metadata, &self.hash);
         self.flow_hashes = packets.map(hash).collect();
@@ -64,7 +65,8 @@ impl PacketPath {
 
     /// Ends the batch. Every frame must have come through it, as many as went in.
     fn end(&mut self) -> Vec<Decided> {
-        let Batch { frames, metadata, verdicts, .. } = &mut self.batch;
+        let Batch { frames, segments, metadata, verdicts, .. } = &mut self.batch;
+        segments.clear();
         let decided = frames.drain(..).zip(metadata.iter()).zip(verdicts.iter());
         let decided = decided.zip(&self.flow_hashes);
         let decided =
