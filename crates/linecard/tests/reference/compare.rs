@@ -38,6 +38,24 @@ pub(crate) fn comparable(mut frame: Vec<u8>) -> Vec<u8> {
     frame
 }
 
+/// The frame without the padding up to the shortest of Ethernet behind an IP packet, which the classifier
+/// leaves where it is when it forwards by itself.
+pub(crate) fn without_padding(mut frame: Vec<u8>) -> Vec<u8> {
+    const FRAME_BYTES_MIN: usize = 60;
+    let half_word = |at: usize| Some(u16::from_be_bytes(*frame.get(at..)?.first_chunk()?));
+    let length = match half_word(12) {
+        Some(0x0800) => half_word(16).map(usize::from),
+        Some(0x86dd) => half_word(18).map(|payload| 40 + usize::from(payload)),
+        _ => None,
+    };
+    if let Some(length) = length
+        && frame.len() <= FRAME_BYTES_MIN
+    {
+        frame.truncate(14 + length);
+    }
+    frame
+}
+
 /// Frames of one router, with the side they came out of.
 pub(crate) type Frames = Vec<(Side, Vec<u8>)>;
 

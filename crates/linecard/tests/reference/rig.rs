@@ -7,7 +7,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
 use super::bed::{Bed, Output, Side};
-use super::compare::{Frames, comparable, difference, dump, hex};
+use super::compare::{Frames, comparable, difference, dump, hex, without_padding};
 use super::fixture::{Fixture, Verdict, is_redirect};
 use super::sentinel::Sentinel;
 use crate::common::{DEADLINE, Daemon, Options, PortMode};
@@ -56,7 +56,13 @@ impl Rig {
             for (side, frame) in frames {
                 bed.send(*side, frame);
             }
-            bed.collect(self.round).map(|frames| frames.into_iter().map(comparable).collect())
+            bed.collect(self.round).map(|frames| {
+                let frames = frames.into_iter().map(comparable);
+                match self.mode {
+                    PortMode::Redirected => frames.map(without_padding).collect(),
+                    _ => frames.collect(),
+                }
+            })
         });
         (kernel, linecard)
     }
