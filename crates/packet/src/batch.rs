@@ -215,6 +215,13 @@ impl<A: Copy + Default> Destinations<A> {
         &self.addresses[..self.len]
     }
 
+    /// Looks the packet at `place` up by another address; nothing happens if it has no destination here.
+    pub fn redirect(&mut self, place: u8, address: A) {
+        if let Ok(at) = self.places().binary_search(&place) {
+            self.addresses[at] = address;
+        }
+    }
+
     /// Goes on behind what is there: what is pushed counts when [`Self::end`] says how many there are.
     #[inline]
     pub(crate) fn resume(&mut self) -> Filling<'_, A> {

@@ -87,6 +87,10 @@ reasons! {
         MartianDestination = "martian_destination",
         /// The route is of type blackhole.
         Blackhole = "blackhole",
+        /// A filter's rule, or its default, says so.
+        Filtered = "filtered",
+        /// The same, and the sender is told.
+        FilterRejected = "filter_rejected",
         /// The outgoing port is down or was removed.
         PortDown = "port_down",
         /// The outgoing port's transmit queue is full.

@@ -1,8 +1,24 @@
 //! **filter**: ordered lists of match and action; of all rules that match a packet, the first decides.
 
+mod columns;
+mod condition;
+mod config;
+mod expand;
+mod key;
+mod program;
 mod rule;
+mod stage;
+mod stats;
+mod table;
+pub mod twin;
 
+pub use config::FilterCapacities;
+pub use expand::TooManyEntries;
+pub use program::{NO_COUNTER, Program, ProgramError, ProgramErrorReason};
 pub use rule::{
     Action, Anchor, BytesMatch, FRAGMENT_FIRST, FRAGMENT_LATER, FRAGMENT_NONE, Filter, Masked,
     Match, PAYLOAD_BYTES_MAX, Prefixes, Rule, States,
 };
+pub use stage::{FilterScratch, process_input, process_output};
+pub use stats::{FilterStats, FilterStatsReader, RuleCount};
+pub use table::{FilterTables, FilterUpdate, Hook};

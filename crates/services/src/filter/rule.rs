@@ -5,6 +5,7 @@
 //! 4.2.2 and RFC 8956 section 3 (flow specifications), of what an operator's access lists have, and bytes
 //! anywhere in header or payload (draft-ietf-idr-flowspec-nvo3's and -payload-match's wish).
 
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use linecard_packet::PortId;
@@ -66,8 +67,8 @@ pub enum Action {
     Reject,
     /// Apply the rule's other effects, and go on with the rules behind it.
     Continue,
-    /// Accept, and send to this next hop whatever the route is.
-    Redirect(u32),
+    /// Accept, and send as if this were the destination. A packet of the other family is accepted only.
+    Redirect(IpAddr),
 }
 
 /// Prefixes of both families; no prefix at all asks for nothing.
