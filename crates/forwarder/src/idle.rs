@@ -133,8 +133,7 @@ impl Worker {
         while outcome.is_ok() && !stop.load(Ordering::Acquire) && !self.finished() {
             let received = self.run_once(now());
             if self.idle.is_time(received) {
-                // Asleep it would keep the control side from changing the copy that it holds.
-                self.tables.release();
+                self.release();
                 outcome = sleep(&self.ports, wake.as_fd(), self.sleep_nanoseconds());
             }
         }

@@ -4,6 +4,7 @@ use std::io;
 
 use linecard_io::{PacketMemory, PortQueue};
 use linecard_packet::{BATCH_PACKETS_MAX, Batch, PortId, WorkerCounters, parse};
+use linecard_services::filter::{self, FilterScratch, FilterStats, FilterTables};
 use linecard_services::route::{self, RouteOffers, RouteScratch, RouteStats, RouteTables};
 use linecard_tables::hash::FlowHash;
 use linecard_tables::publication::{Reader, Subscription};
@@ -95,9 +96,34 @@ impl Turn {
     }
 }
 
+/// The filters of a worker.
+struct FilterService {
+    tables: Reader<FilterTables>,
+    scratch: FilterScratch,
+    stats: FilterStats,
+}
+
+impl FilterService {
+    fn new(tables: &Subscription<FilterTables>, stats: FilterStats) -> Self {
+        Self { tables: tables.reader(), scratch: FilterScratch::new(), stats }
+    }
+
+    fn input(&mut self, batch: &mut Batch, memory: &mut PacketMemory) {
+        let Self { tables, scratch, stats } = self;
+        filter::process_input(batch, memory, tables.get(), scratch, stats);
+    }
+
+    fn output(&mut self, batch: &mut Batch, memory: &mut PacketMemory) {
+        let Self { tables, scratch, stats } = self;
+        filter::process_output(batch, memory, tables.get(), scratch, stats);
+    }
+}
+
 /// A batch, the services in their order, and what they write.
 struct Pipeline {
     batch: Batch,
+    /// `None` costs a branch a batch.
+    filter: Option<FilterService>,
     flow_hash: FlowHash,
     route_scratch: RouteScratch,
     route_stats: RouteStats,
@@ -108,10 +134,16 @@ impl Pipeline {
     fn run(&mut self, memory: &mut PacketMemory, tables: &RouteTables) {
         let batch = &mut self.batch;
         parse(batch, memory, |port| tables.station(port));
-        // guard, filter in and police go here: they see packets as received and spare the lookup.
+        // guard goes in front, and police behind: these see packets as received and spare the lookup.
+        if let Some(filter) = &mut self.filter {
+            filter.input(batch, memory);
+        }
         let (scratch, stats) = (&mut self.route_scratch, &mut self.route_stats);
         route::process(batch, memory, tables, &self.flow_hash, scratch, stats);
-        // filter out goes here: it knows the way out, and may still punt the packet as received.
+        // It knows the way out, and sees the packet as received.
+        if let Some(filter) = &mut self.filter {
+            filter.output(batch, memory);
+        }
         route::rewrite(batch, memory, tables);
         // queue goes here: from then on the packet is the outgoing port's.
     }
@@ -151,6 +183,7 @@ impl Worker {
             tables: config.tables.reader(),
             pipeline: Pipeline {
                 batch: Batch::new(),
+                filter: None,
                 flow_hash: FlowHash::new(config.flow_hash_seed),
                 route_scratch: RouteScratch::new(),
                 route_stats: config.route_stats,
@@ -169,6 +202,20 @@ impl Worker {
         self.route_offers = Some(offers);
     }
 
+    /// Asks these filters about packets from the next round on.
+    pub fn filter(&mut self, tables: &Subscription<FilterTables>, stats: FilterStats) {
+        self.pipeline.filter = Some(FilterService::new(tables, stats));
+    }
+
+    /// Lets go of all tables, for a worker that goes to sleep: it would keep the control side from changing
+    /// the copies that it holds.
+    pub(crate) fn release(&mut self) {
+        self.tables.release();
+        if let Some(filter) = &mut self.pipeline.filter {
+            filter.tables.release();
+        }
+    }
+
     /// One round: what each queue has, up to a batch, carried to its end. Returns the packets received.
     ///
     /// Each queue is asked once a round, and for at least half a batch, so that a busy port does not
@@ -176,6 +223,9 @@ impl Worker {
     /// `now_nanoseconds` counts from any fixed moment and must not run backwards.
     pub fn run_once(&mut self, now_nanoseconds: u64) -> usize {
         self.tables.refresh();
+        if let Some(filter) = &mut self.pipeline.filter {
+            filter.tables.refresh();
+        }
         let mut received = 0;
         let turn = self.turn.next(self.ports.len());
         for place in (0..self.ports.len()).map(|number| turn.place(number)) {
