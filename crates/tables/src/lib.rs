@@ -5,6 +5,7 @@
 //! | [`lpm`] | which route covers this address? (longest-prefix match, IPv4 and IPv6) |
 //! | [`next_hop`] | which member of the group carries this flow? (weighted, resilient) |
 //! | [`hash`] | which flow is this? (5-tuple and IPv6 flow label to 32 bits) |
+//! | [`classifier`] | which rule is the first that this packet matches? |
 //! | [`exact`] | which neighbour has this address on this interface? |
 //! | [`publication`] | how do readers get changes without waiting, and writers memory back? |
 //! | [`memory`] | what can this processor do? (prefetch, instructions chosen at set-up) |
@@ -15,6 +16,7 @@
 //! answers. Beside each fast table stands a twin so plain that it is evidently right, public so
 //! that others can replay their operations against it.
 
+pub mod classifier;
 pub mod exact;
 pub mod generator;
 pub mod hash;

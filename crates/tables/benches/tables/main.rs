@@ -2,13 +2,16 @@
 //!
 //!     cargo bench -p linecard-tables -- [SECTION…] [prefixes.txt[.gz]]
 //!
-//! Sections: `lpm`, `updates`, `others`; all without one. A file has one prefix a line, IPv4 and IPv6; without
+//! Sections: `lpm`, `updates`, `others`, `classifier`; all without one. A file has one prefix a line, IPv4 and IPv6; without
 //! one the routes are generated. Each figure is the median over rounds with the least and the most, in
 //! cycles of the time stamp counter an operation (a unit of time: the counter's rate is printed).
 //!
-//! `write-fib DIRECTORY [prefixes.txt | ROUTES]` and `fib DIRECTORY` are for `cargo xtask compare fib`.
+//! `write-fib DIRECTORY [prefixes.txt | ROUTES]` and `fib DIRECTORY` are for `cargo xtask compare fib`,
+//! `write-acl DIRECTORY SHAPE RULES` and `acl DIRECTORY` for `cargo xtask compare acl`.
 
+mod classifier;
 mod compare;
+mod compare_acl;
 mod lpm;
 mod measure;
 mod others;
@@ -20,7 +23,7 @@ use linecard_tables::memory::Instructions;
 use measure::Meter;
 use prefixes::Prefixes;
 
-const SECTIONS: [&str; 3] = ["lpm", "updates", "others"];
+const SECTIONS: [&str; 4] = ["lpm", "updates", "others", "classifier"];
 
 fn main() {
     // `cargo test --all-targets` runs this too, without the flag that `cargo bench` adds.
@@ -33,6 +36,8 @@ fn main() {
     match arguments.first().map(String::as_str) {
         Some("write-fib") => return compare::write(&arguments[1..]),
         Some("fib") => return compare::run(&arguments[1..]),
+        Some("write-acl") => return compare_acl::write(&arguments[1..]),
+        Some("acl") => return compare_acl::run(&arguments[1..]),
         _ => {}
     }
     let (sections, files): (Vec<_>, Vec<_>) =
@@ -52,5 +57,9 @@ fn main() {
     }
     if wants("others") {
         others::run(&meter);
+    }
+    if wants("classifier") {
+        classifier::run::<u32>("IPv4", &meter);
+        classifier::run::<u128>("IPv6", &meter);
     }
 }
