@@ -7,7 +7,7 @@ use super::entry::{
     DESTINATION_WORD, KIND_WORD, Keys, PORTS_WORD, SOURCE_WORD, address_words, pack,
 };
 use crate::lpm::Address;
-use crate::memory::{Kernel, prefetch_index, prefetch_read};
+use crate::memory::{Kernel, prefetch_read};
 
 /// Entries that are compared at once.
 pub(super) const LANES: usize = 16;
@@ -241,7 +241,7 @@ impl<A: Address, F: FnMut(usize, u32) -> bool> Kernel for Lookup<'_, A, F> {
         let mut start = 0;
         while start < values.len() {
             let end = values.len().min(start + GROUP);
-            rows.fill(trees, keys.part(start, end));
+            rows.fill(keys.part(start, end));
             trees.group(&rows, start, &mut values[start..end], &mut holds);
             start = end;
         }
@@ -250,7 +250,7 @@ impl<A: Address, F: FnMut(usize, u32) -> bool> Kernel for Lookup<'_, A, F> {
 
 impl Rows {
     #[inline(always)]
-    fn fill<A: Address>(&mut self, trees: &Trees<A>, keys: Keys<'_, A>) {
+    fn fill<A: Address>(&mut self, keys: Keys<'_, A>) {
         for at in 0..keys.sources.len().min(GROUP) {
             let row = &mut self.0[at];
             row[SOURCE_WORD..][..4].copy_from_slice(&address_words(keys.sources[at]));
@@ -259,10 +259,8 @@ impl Rows {
             row[KIND_WORD] = pack(keys.kinds[at], keys.marks[at]);
             row[SOURCE_PORT_WORD] = u32::from(keys.source_ports[at]);
             row[DESTINATION_PORT_WORD] = u32::from(keys.destination_ports[at]);
-            for root in trees.roots {
-                let way = row[root.word()] >> root.shift() & root.way_mask();
-                prefetch_index(&trees.links, (root.base() + way) as usize);
-            }
+            // Also keeps the compiler from scattering the fields of 16 keys at once, which is slower.
+            prefetch_read(row);
         }
     }
 }
@@ -288,6 +286,7 @@ impl Best {
 }
 
 /// Lanes of a group, in order.
+#[derive(Clone, Copy)]
 struct Lanes {
     lanes: [u8; GROUP],
     count: usize,
@@ -335,25 +334,27 @@ impl<A: Address> Trees<A> {
         holds: &mut impl FnMut(usize, u32) -> bool,
     ) {
         let mut best = [Best { order: u32::MAX, slot: NO_SLOT }; GROUP];
+        let (mut links, mut matching) = ([Link::EMPTY; GROUP], [0u16; GROUP]);
         for (root, first_order) in self.roots.into_iter().zip(self.first_orders) {
             if root == Link::EMPTY {
                 continue;
             }
             let mut lanes = Lanes::of(values.len(), |lane| first_order < best[lane].order);
-            let mut links = [root; GROUP];
-            if root.is_node() {
-                self.descend(rows, &lanes, &mut links);
-            }
-            let mut matching = [0u16; GROUP];
-            while lanes.count > 0 {
+            self.descend(rows, &lanes, root, &mut links);
+            loop {
                 lanes.retain(|lane| self.block(links[lane]).first_order < best[lane].order);
                 // In two loops, so that more of the first are under way at once.
                 lanes.for_each(|lane| matching[lane] = self.matching(&rows.0[lane], links[lane]));
-                lanes.for_each(|lane| best[lane].better(self, links[lane], matching[lane]));
-                lanes.retain(|lane| links[lane].is_chained() && matching[lane] == 0);
+                let mut is_more = false;
                 lanes.for_each(|lane| {
-                    links[lane] = links[lane].with_block(self.block(links[lane]).next)
+                    best[lane].better(self, links[lane], matching[lane]);
+                    is_more |= links[lane].is_chained() & (matching[lane] == 0);
                 });
+                if !is_more {
+                    break;
+                }
+                lanes.retain(|lane| links[lane].is_chained() & (matching[lane] == 0));
+                lanes.for_each(|lane| links[lane] = links[lane].with_block(self.block(links[lane]).next));
             }
         }
         for (lane, value) in values.iter_mut().enumerate() {
@@ -368,10 +369,17 @@ impl<A: Address> Trees<A> {
         }
     }
 
-    /// Takes these lanes down to their leaves and asks for those.
+    /// Takes these lanes from the root down to their leaves.
     #[inline(always)]
-    fn descend(&self, rows: &Rows, lanes: &Lanes, links: &mut [Link; GROUP]) {
-        let mut below = Lanes { ..*lanes };
+    fn descend(&self, rows: &Rows, lanes: &Lanes, root: Link, links: &mut [Link; GROUP]) {
+        if !root.is_node() {
+            return lanes.for_each(|lane| links[lane] = root);
+        }
+        let mut below = *lanes;
+        below.retain(|lane| {
+            links[lane] = self.next(&rows.0[lane], root);
+            links[lane].is_node()
+        });
         while below.count > 0 {
             below.retain(|lane| {
                 let next = self.next(&rows.0[lane], links[lane]);
