@@ -3,6 +3,8 @@
 //! Both read the same routes and addresses, one after the other on the same core, and both count cycles
 //! of the time stamp counter around each burst of 64 lookups. Nothing is installed: what is missing is named.
 
+mod acl;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
@@ -29,6 +31,8 @@ const MEMORY_TICK: Duration = Duration::from_millis(5);
 pub(crate) enum Compare {
     /// Longest-prefix match beside DPDK's FIB library (`dpdk-test-fib`)
     Fib(FibOptions),
+    /// First match beside DPDK's ACL library (`dpdk-test-acl`)
+    Acl(acl::AclOptions),
 }
 
 /// Which routes to compare with.
@@ -56,6 +60,7 @@ struct Figures {
 pub(crate) fn compare(context: &Context, what: &Compare) -> Result<bool> {
     match what {
         Compare::Fib(options) => fib(context, options),
+        Compare::Acl(options) => acl::acl(context, options),
     }
 }
 

@@ -30,7 +30,8 @@ const EXAMPLES: &str = "Examples:
   cargo xtask test --list                   the steps and what each does
   cargo xtask fuzz                          every fuzz target, a minute each
   cargo xtask fuzz wire --seconds 3600      one fuzz target for an hour
-  cargo xtask compare fib                   longest-prefix match beside DPDK's";
+  cargo xtask compare fib                   longest-prefix match beside DPDK's
+  cargo xtask compare acl                   first match beside DPDK's";
 
 /// Chores of the Linecard workspace.
 #[derive(Parser)]

@@ -1,10 +1,37 @@
 //! Classification: of all entries that match a packet, the first in order.
+//!
+//! [`Classifier`] is the one type that others use. Which structure stands behind it is chosen at set-up:
+//! [`ClassifierImplementation::Trees`] is the fast one, [`ClassifierImplementation::Linear`] its plain twin.
+//!
+//! ```
+//! use linecard_tables::classifier::{Classifier, ClassifierImplementation, Entry, Key, NO_MATCH, Ports};
+//! use linecard_tables::lpm::Prefix;
+//!
+//! let mut table = Classifier::<u32>::new(ClassifierImplementation::Trees, 100);
+//! let servers = Prefix::new(0xc000_0200, 24).expect("24 is not beyond 32");
+//! let web = Entry { destination: servers, destination_ports: Ports::exactly(443), ..Entry::any(10, 1) };
+//! table.insert(web).expect("it is valid, and there is room");
+//! table.insert(Entry { conditional: true, destination: servers, ..Entry::any(20, 2) }).expect("as above");
+//!
+//! let key = Key { destination: 0xc000_0207, destination_port: 22, ..Key::default() };
+//! assert_eq!(table.lookup(&key, |_| true), 2);
+//! assert_eq!(table.lookup(&key, |_| false), NO_MATCH);
+//! ```
+//!
+//! An entry asks for prefixes, ranges of ports and the bits of two fields, whose meaning is the caller's. What
+//! else there is to ask (a length, a TTL, a byte of the payload) the table does not know: such an entry
+//! is *conditional*, and the lookup asks the caller, goes on with the next entry if the answer is no,
+//! and is compiled with the question in place.
+//!
+//! A change is made in place; two copies under [`crate::publication`] take it one after the other.
 
 mod cut;
 mod entry;
 pub mod generator;
 mod linear;
+mod lookup;
 mod tree;
+mod tree_build;
 mod tree_update;
 
 pub use entry::{Entry, InsertError, InvalidEntry, Key, KeyColumns, Keys, Masked, Ports};
@@ -80,6 +107,9 @@ impl<A: Address> Classifier<A> {
     }
 
     /// Adds an entry, in place of the one of the same order if there is one, which is returned.
+    ///
+    /// Cost: microseconds, and up to milliseconds for an entry so wide that it belongs to thousands of leaves.
+    /// Once the table has doubled since it was last built, as much as [`Self::replace_all`].
     ///
     /// # Errors
     ///

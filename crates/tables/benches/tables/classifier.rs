@@ -25,11 +25,6 @@ pub(crate) fn run<A: Address>(family: &str, meter: &Meter) {
     );
     for shape in Shape::ALL {
         for size in SIZES {
-            if let Ok(only) = std::env::var("ONLY") {
-                if only != format!("{family} {} {size}", shape.name()) {
-                    continue;
-                }
-            }
             one(shape, &rules::<A>(shape, 2026, size), meter);
         }
     }
@@ -67,15 +62,6 @@ fn lookups<A: Address>(
     meter: &Meter,
 ) -> Figure {
     let keys = keys.as_keys();
-    let n = if std::env::var("PERF").is_ok() { 20 } else { 1 };
-    for _ in 1..n {
-        meter.rounds(LOOKUPS, || {
-            for (number, values) in values.chunks_mut(BATCH).enumerate() {
-                let start = number * BATCH;
-                table.lookup_bulk(keys.part(start, start + BATCH), values, |_, _| true);
-            }
-        });
-    }
     meter.rounds(LOOKUPS, || {
         for (number, values) in values.chunks_mut(BATCH).enumerate() {
             let start = number * BATCH;

@@ -39,7 +39,13 @@ pub(crate) fn write(arguments: &[String]) {
     text.clear();
     for key in packets(&rules, 7, PACKETS) {
         let (from, to) = (key.source_port, key.destination_port);
-        let _ = writeln!(text, "{}\t{}\t{from}\t{to}\t{}", key.source, key.destination, key.kind & 0xff);
+        let _ = writeln!(
+            text,
+            "{}\t{}\t{from}\t{to}\t{}",
+            key.source,
+            key.destination,
+            key.kind & 0xff
+        );
     }
     std::fs::write(directory.join("packets.txt"), &text).expect("the directory can be written");
 }
@@ -81,7 +87,8 @@ fn rule((line, number): (&str, u32)) -> Entry<u32> {
         first: first.parse().expect("a port"),
         last: last.parse().expect("a port"),
     };
-    let hexadecimal = |text: &str| u16::from_str_radix(text.trim_start_matches("0x"), 16).expect("hex");
+    let hexadecimal =
+        |text: &str| u16::from_str_radix(text.trim_start_matches("0x"), 16).expect("hex");
     let (value, mask) = protocol.split_once('/').expect("a value and a mask");
     Entry {
         source: prefix(from),

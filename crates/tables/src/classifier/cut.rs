@@ -131,8 +131,8 @@ pub(super) fn best<'a, A: Address>(
     let mut counts = vec![0u16; 1 << bits_most];
     for bits in [bits_most, bits_most.saturating_sub(2), bits_most.saturating_sub(4)] {
         if bits >= 1 {
-            for word in 0..WORDS {
-                best_in_word(&set, word, bits, known[word], &mut counts, &mut best);
+            for (word, known) in known.iter().enumerate() {
+                best_in_word(&set, word, bits, *known, &mut counts, &mut best);
             }
         }
     }

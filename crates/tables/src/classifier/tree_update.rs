@@ -1,10 +1,10 @@
-//! How the trees are built and changed.
+//! How the trees are changed.
 
 use std::collections::HashMap;
 
-use super::cut::{self, Cut};
-use super::entry::{DESTINATION_WORD, KIND_WORD, SOURCE_WORD, WORDS, prefix_bits, words_used};
+use super::entry::WORDS;
 use super::tree::{Block, CONDITIONAL, LANES, Link, NO_SLOT, Outcome, TREES, Trees};
+use super::tree_build::Known;
 use super::{Entry, NO_MATCH};
 use crate::lpm::Address;
 
@@ -15,14 +15,14 @@ const REBUILD_MIN: usize = 256;
 /// A prefix up to this length is wide, in IPv4 and in IPv6.
 const WIDE_BITS: [u8; 2] = [8, 20];
 
-type Known = [u32; WORDS];
-
-/// The tree of an entry: that of its longer prefix, or the last if both are wide.
+/// The tree of an entry: by its destination if that is narrow, else by its source, or the last if both
+/// are wide.
 pub(super) fn tree_of<A: Address>(entry: &Entry<A>) -> usize {
-    let (source, destination) = (entry.source.length(), entry.destination.length());
-    match source.max(destination) {
-        longer if longer <= WIDE_BITS[usize::from(A::BITS > 32)] => 2,
-        _ => usize::from(source > destination),
+    let wide = WIDE_BITS[usize::from(A::BITS > 32)];
+    match (entry.destination.length() > wide, entry.source.length() > wide) {
+        (true, _) => 0,
+        (false, true) => 1,
+        (false, false) => 2,
     }
 }
 
@@ -133,152 +133,8 @@ impl<A: Address> Trees<A> {
         self.entries.len() as u32 - 1
     }
 
-    fn entry(&self, slot: u32) -> &Entry<A> {
+    pub(super) fn entry(&self, slot: u32) -> &Entry<A> {
         &self.entries[slot as usize]
-    }
-
-    /// The tree of these slots, which are by order.
-    fn build(&mut self, slots: &[u32], known: Known) -> Link {
-        if slots.len() <= LANES {
-            return self.write_leaf(slots);
-        }
-        let entries = slots.iter().map(|slot| &self.entries[*slot as usize]);
-        match cut::best(entries, LANES, &known) {
-            None => self.write_leaf(slots),
-            Some(cut) => self.build_node(slots, cut, known),
-        }
-    }
-
-    fn build_node(&mut self, slots: &[u32], cut: Cut, mut known: Known) -> Link {
-        known[usize::from(cut.word)] |= cut.mask();
-        let mut ways: Vec<Vec<u32>> = vec![Vec::new(); cut.ways()];
-        for slot in slots {
-            let spread = cut.spread(self.entry(*slot));
-            cut.for_each_way(spread, |way| ways[way].push(*slot));
-        }
-        let base = self.take_links(cut);
-        self.link_ways(
-            base,
-            &ways.iter().enumerate().map(|(at, way)| (at, way.as_slice())).collect::<Vec<_>>(),
-            known,
-        );
-        Link::node(base, cut)
-    }
-
-    /// Builds what is below these ways, each with its slots: a tree each for the large ones, leaves for
-    /// the small ones, as many together as fit.
-    fn link_ways(&mut self, base: u32, ways: &[(usize, &[u32])], known: Known) {
-        let mut alike: HashMap<&[u32], Link> = HashMap::new();
-        let mut open: (Vec<u32>, Vec<usize>) = Default::default();
-        for (way, slots) in ways {
-            if slots.len() > LANES {
-                let link = match alike.get(slots) {
-                    Some(link) => *link,
-                    None => {
-                        let link = self.build(slots, known);
-                        alike.insert(slots, link);
-                        link
-                    }
-                };
-                self.links[base as usize + way] = link;
-                continue;
-            }
-            let union = self.union(&open.0, slots);
-            if union.len() <= LANES {
-                open.0 = union;
-            } else {
-                self.close_leaf(base, &open);
-                open = (slots.to_vec(), Vec::new());
-            }
-            open.1.push(*way);
-        }
-        self.close_leaf(base, &open);
-    }
-
-    fn close_leaf(&mut self, base: u32, (slots, ways): &(Vec<u32>, Vec<usize>)) {
-        let leaf = self.write_leaf(slots);
-        for way in ways {
-            self.links[base as usize + way] = leaf;
-        }
-    }
-
-    /// The slots of both, by order.
-    fn union(&self, some: &[u32], others: &[u32]) -> Vec<u32> {
-        let mut all = some.to_vec();
-        all.extend(others.iter().filter(|slot| !some.contains(slot)));
-        all.sort_unstable_by_key(|slot| self.entry(*slot).order);
-        all
-    }
-
-    fn take_links(&mut self, cut: Cut) -> u32 {
-        self.free_links[usize::from(cut.bits)].pop().unwrap_or_else(|| {
-            let base = self.links.len();
-            self.links.resize(base + cut.ways(), Link::EMPTY);
-            base as u32
-        })
-    }
-
-    fn take_block(&mut self) -> u32 {
-        self.free_blocks.pop().unwrap_or_else(|| {
-            self.blocks.push(Block::EMPTY);
-            self.blocks.len() as u32 - 1
-        })
-    }
-
-    /// A leaf of these slots, which are by order.
-    fn write_leaf(&mut self, slots: &[u32]) -> Link {
-        if slots.is_empty() {
-            return Link::EMPTY;
-        }
-        let words = [SOURCE_WORD, DESTINATION_WORD].map(|first| self.telling_word(slots, first));
-        let mut next = 0;
-        for chunk in slots.chunks(LANES).rev() {
-            let at = self.take_block();
-            self.blocks[at as usize] = self.make_block(chunk, words, next);
-            next = at;
-        }
-        Link::leaf(next, words.map(|word| word as u8), slots.len() > LANES)
-    }
-
-    /// The word of an address that tells these entries apart best.
-    fn telling_word(&self, slots: &[u32], first: usize) -> usize {
-        let mut best = (0, first);
-        for word in first..first + words_used::<A>() {
-            let mut seen: Vec<(u32, u32)> = slots
-                .iter()
-                .map(|slot| self.entry(*slot).word(word))
-                .filter(|word| word.1 != 0)
-                .collect();
-            let asked: u32 = seen.iter().map(|(_, mask)| mask.count_ones()).sum();
-            seen.sort_unstable();
-            seen.dedup();
-            let score = seen.len() as u32 * 1024 + asked;
-            if score > best.0 {
-                best = (score, word);
-            }
-        }
-        best.1
-    }
-
-    fn make_block(&self, slots: &[u32], [source, destination]: [usize; 2], next: u32) -> Block {
-        let first_order = slots.first().map_or(u32::MAX, |slot| self.entry(*slot).order);
-        let mut block = Block { first_order, next, ..Block::EMPTY };
-        let ports = |ports: super::Ports| {
-            u32::from(ports.last - ports.first) << 16 | u32::from(ports.first)
-        };
-        for (lane, slot) in slots.iter().enumerate() {
-            let entry = self.entry(*slot);
-            block.source[lane] = entry.word(source).0;
-            block.destination[lane] = entry.word(destination).0;
-            block.source_free[lane] = 32 - prefix_bits(entry.source, source - SOURCE_WORD) as u8;
-            block.destination_free[lane] =
-                32 - prefix_bits(entry.destination, destination - DESTINATION_WORD) as u8;
-            (block.kind[lane], block.kind_mask[lane]) = entry.word(KIND_WORD);
-            block.source_ports[lane] = ports(entry.source_ports);
-            block.destination_ports[lane] = ports(entry.destination_ports);
-            block.slots[lane] = slot | if entry.conditional { CONDITIONAL } else { 0 };
-        }
-        block
     }
 
     /// The slots of a leaf, by order.
@@ -367,7 +223,7 @@ impl<A: Address> Trees<A> {
                 let belongs = |slot: &u32| {
                     let mut belongs = false;
                     cut.for_each_way(cut.spread(self.entry(*slot)), |other| {
-                        belongs |= other == *way
+                        belongs |= other == *way;
                     });
                     belongs
                 };

@@ -1,0 +1,305 @@
+//! How keys go through the trees.
+
+use std::hint::select_unpredictable;
+
+use super::NO_MATCH;
+use super::entry::{
+    DESTINATION_WORD, KIND_WORD, Keys, PORTS_WORD, SOURCE_WORD, address_words, pack,
+};
+use super::tree::{Block, CONDITIONAL, LANES, Link, NO_SLOT, Outcome, Trees};
+use crate::lpm::Address;
+use crate::memory::{Kernel, prefetch_read};
+
+/// Keys that go down the trees together.
+const GROUP: usize = 256;
+
+impl<A: Address> Trees<A> {
+    pub(super) fn bulk<'a, F: FnMut(usize, u32) -> bool>(
+        &'a self,
+        keys: Keys<'a, A>,
+        values: &'a mut [u32],
+        holds: F,
+    ) -> impl Kernel<Output = ()> {
+        Lookup { trees: self, keys, values, holds }
+    }
+}
+
+/// The words of a key: a cache line, of which the last six are not used.
+type Row = [u32; 16];
+
+#[repr(align(64))]
+struct Rows([Row; GROUP]);
+
+struct Lookup<'a, A: Address, F> {
+    trees: &'a Trees<A>,
+    keys: Keys<'a, A>,
+    values: &'a mut [u32],
+    holds: F,
+}
+
+impl<A: Address, F: FnMut(usize, u32) -> bool> Kernel for Lookup<'_, A, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Lookup { trees, keys, values, mut holds } = self;
+        let mut rows = Rows([[0; 16]; GROUP]);
+        let mut start = 0;
+        while start < values.len() {
+            let end = values.len().min(start + GROUP);
+            rows.fill(keys.part(start, end));
+            trees.group(&rows, start, &mut values[start..end], &mut holds);
+            start = end;
+        }
+    }
+}
+
+impl Rows {
+    #[inline(always)]
+    fn fill<A: Address>(&mut self, keys: Keys<'_, A>) {
+        for at in 0..keys.sources.len().min(GROUP) {
+            let row = &mut self.0[at];
+            row[SOURCE_WORD..][..4].copy_from_slice(&address_words(keys.sources[at]));
+            row[DESTINATION_WORD..][..4].copy_from_slice(&address_words(keys.destinations[at]));
+            row[PORTS_WORD] = pack(keys.source_ports[at], keys.destination_ports[at]);
+            row[KIND_WORD] = pack(keys.kinds[at], keys.marks[at]);
+            // Also keeps the compiler from scattering the fields of 16 keys at once, which is slower.
+            prefetch_read(row);
+        }
+    }
+}
+
+/// The best that is known for a key.
+#[derive(Clone, Copy)]
+struct Best {
+    order: u32,
+    slot: u32,
+}
+
+impl Best {
+    /// Takes the first of those that match in a leaf, if it is better.
+    #[inline(always)]
+    fn better<A: Address>(&mut self, trees: &Trees<A>, leaf: Link, matching: u16) {
+        let first = u32::from(matching).trailing_zeros() as usize & (LANES - 1);
+        let slot = trees.block(leaf).slots[first];
+        let outcome = trees.outcomes[(slot & !CONDITIONAL) as usize];
+        let is_better = matching != 0 && outcome.order < self.order;
+        self.order = select_unpredictable(is_better, outcome.order, self.order);
+        self.slot = select_unpredictable(is_better, slot, self.slot);
+    }
+}
+
+/// Lanes of a group, in order.
+#[derive(Clone, Copy)]
+struct Lanes {
+    lanes: [u8; GROUP],
+    count: usize,
+}
+
+impl Lanes {
+    /// Those lanes below `end` that are `wanted`.
+    #[inline(always)]
+    fn of(end: usize, wanted: impl Fn(usize) -> bool) -> Self {
+        let mut of = Self { lanes: [0; GROUP], count: 0 };
+        for lane in 0..end.min(GROUP) {
+            of.lanes[of.count & (GROUP - 1)] = lane as u8;
+            of.count += usize::from(wanted(lane));
+        }
+        of
+    }
+
+    #[inline(always)]
+    fn for_each(&self, mut each: impl FnMut(usize)) {
+        for lane in &self.lanes[..self.count.min(GROUP)] {
+            each(usize::from(*lane) & (GROUP - 1));
+        }
+    }
+
+    /// Keeps the lanes that `keep` wants.
+    #[inline(always)]
+    fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
+        let mut kept = 0;
+        for at in 0..self.count.min(GROUP) {
+            let lane = self.lanes[at];
+            self.lanes[kept & (GROUP - 1)] = lane;
+            kept += usize::from(keep(usize::from(lane) & (GROUP - 1)));
+        }
+        self.count = kept;
+    }
+}
+
+impl<A: Address> Trees<A> {
+    #[inline(always)]
+    fn group(
+        &self,
+        rows: &Rows,
+        start: usize,
+        values: &mut [u32],
+        holds: &mut impl FnMut(usize, u32) -> bool,
+    ) {
+        let mut best = [Best { order: u32::MAX, slot: NO_SLOT }; GROUP];
+        let (mut links, mut matching) = ([Link::EMPTY; GROUP], [0u16; GROUP]);
+        for (root, first_order) in self.roots.into_iter().zip(self.first_orders) {
+            if root == Link::EMPTY {
+                continue;
+            }
+            let mut lanes = Lanes::of(values.len(), |lane| first_order < best[lane].order);
+            self.descend(rows, &lanes, root, &mut links);
+            loop {
+                lanes.retain(|lane| self.block(links[lane]).first_order < best[lane].order);
+                // In two loops, so that more of the first are under way at once.
+                lanes.for_each(|lane| matching[lane] = self.matching(&rows.0[lane], links[lane]));
+                let mut is_more = false;
+                lanes.for_each(|lane| {
+                    best[lane].better(self, links[lane], matching[lane]);
+                    is_more |= links[lane].is_chained() & (matching[lane] == 0);
+                });
+                if !is_more {
+                    break;
+                }
+                lanes.retain(|lane| links[lane].is_chained() & (matching[lane] == 0));
+                lanes.for_each(|lane| {
+                    links[lane] = links[lane].with_block(self.block(links[lane]).next);
+                });
+            }
+        }
+        for (lane, value) in values.iter_mut().enumerate() {
+            let slot = best[lane & (GROUP - 1)].slot;
+            let row = &rows.0[lane & (GROUP - 1)];
+            let outcome = self.outcomes[(slot & !CONDITIONAL) as usize];
+            let settled = slot & CONDITIONAL == 0 && (A::BITS == 32 || self.verify(row, slot));
+            *value = match settled {
+                true => outcome.value,
+                false => self.classify(row, start + lane, holds),
+            };
+        }
+    }
+
+    /// Takes these lanes from the root down to their leaves.
+    #[inline(always)]
+    fn descend(&self, rows: &Rows, lanes: &Lanes, root: Link, links: &mut [Link; GROUP]) {
+        if !root.is_node() {
+            return lanes.for_each(|lane| links[lane] = root);
+        }
+        let mut below = *lanes;
+        below.retain(|lane| {
+            links[lane] = self.next(&rows.0[lane], root);
+            links[lane].is_node()
+        });
+        while below.count > 0 {
+            below.retain(|lane| {
+                let next = self.next(&rows.0[lane], links[lane]);
+                links[lane] = next;
+                next.is_node()
+            });
+        }
+    }
+
+    #[inline(always)]
+    fn next(&self, row: &Row, node: Link) -> Link {
+        let way = row[node.word()] >> node.shift() & node.way_mask();
+        self.links[(node.base() + way) as usize]
+    }
+
+    #[inline(always)]
+    fn block(&self, leaf: Link) -> &Block {
+        &self.blocks[leaf.base() as usize]
+    }
+
+    /// Compares one key with the first block of a leaf.
+    #[inline(always)]
+    fn matching(&self, row: &Row, leaf: Link) -> u16 {
+        let words = if A::BITS == 32 { [SOURCE_WORD, DESTINATION_WORD] } else { leaf.leaf_words() };
+        self.block(leaf).matching(row, words) as u16
+    }
+
+    /// True if the addresses of an IPv6 key are within those of the entry.
+    #[inline(always)]
+    fn verify(&self, row: &Row, slot: u32) -> bool {
+        let [source, source_mask, destination, destination_mask] =
+            self.addresses[(slot & !CONDITIONAL) as usize].map(address_words);
+        let mut differs = 0;
+        for at in 0..4 {
+            differs |= row[SOURCE_WORD + at] & source_mask[at] ^ source[at];
+            differs |= row[DESTINATION_WORD + at] & destination_mask[at] ^ destination[at];
+        }
+        differs == 0
+    }
+
+    /// The value of one key where it takes more than a look: conditions, leaves of several blocks, and entries that
+    /// match in the compared words only.
+    #[inline(never)]
+    fn classify(&self, row: &Row, place: usize, holds: &mut impl FnMut(usize, u32) -> bool) -> u32 {
+        let mut best = Outcome { order: u32::MAX, value: NO_MATCH };
+        for (root, first_order) in self.roots.into_iter().zip(self.first_orders) {
+            if first_order >= best.order {
+                continue;
+            }
+            let mut link = root;
+            while link.is_node() {
+                link = self.next(row, link);
+            }
+            best = self.compare_all(row, place, link, best, holds);
+        }
+        best.value
+    }
+
+    /// The first entry of a leaf that matches and holds, if it is better.
+    #[inline(always)]
+    fn compare_all(
+        &self,
+        row: &Row,
+        place: usize,
+        leaf: Link,
+        best: Outcome,
+        holds: &mut impl FnMut(usize, u32) -> bool,
+    ) -> Outcome {
+        let mut at = leaf.base();
+        loop {
+            let block = &self.blocks[at as usize];
+            let mut matching = block.matching(row, leaf.leaf_words());
+            while matching != 0 {
+                let slot = block.slots[matching.trailing_zeros() as usize & (LANES - 1)];
+                matching &= matching - 1;
+                let outcome = self.outcomes[(slot & !CONDITIONAL) as usize];
+                if outcome.order >= best.order {
+                    return best;
+                }
+                let applies = (A::BITS == 32 || self.verify(row, slot))
+                    && (slot & CONDITIONAL == 0 || holds(place, outcome.value));
+                if applies {
+                    return outcome;
+                }
+            }
+            at = block.next;
+            if at == 0 || self.blocks[at as usize].first_order >= best.order {
+                return best;
+            }
+        }
+    }
+}
+
+impl Block {
+    /// A bit for each entry that matches as far as the compared words go.
+    #[inline(always)]
+    fn matching(&self, row: &Row, [source, destination]: [usize; 2]) -> u32 {
+        let (source, destination, kind) = (row[source], row[destination], row[KIND_WORD]);
+        let (source_port, destination_port) =
+            ((row[PORTS_WORD] >> 16) as u16, row[PORTS_WORD] as u16);
+        let mut matching = 0;
+        for lane in 0..LANES {
+            let source_free = u32::from(self.source_free[lane]);
+            let destination_free = u32::from(self.destination_free[lane]);
+            let differs = (source ^ self.source[lane]).unbounded_shr(source_free)
+                | (destination ^ self.destination[lane]).unbounded_shr(destination_free)
+                | ((kind & self.kind_mask[lane]) ^ self.kind[lane]);
+            let from = source_port.wrapping_sub(self.source_port[lane]);
+            let to = destination_port.wrapping_sub(self.destination_port[lane]);
+            let matches = (differs == 0)
+                & (from <= self.source_ports_more[lane])
+                & (to <= self.destination_ports_more[lane]);
+            matching |= u32::from(matches) << lane;
+        }
+        matching
+    }
+}
