@@ -3,5 +3,7 @@
 
 pub mod config;
 pub mod facts;
+pub mod filter;
 pub mod mirror;
 pub mod rib;
+mod suggestion;

@@ -10,10 +10,21 @@ use linecard_packet::PortId;
 use proptest::prelude::*;
 
 const LINECARD: &str = include_str!("../../../docs/linecard.toml");
+const CUSTOMERS: &str = include_str!("../../../docs/customers.prefixes");
 const REPLAY: &str = include_str!("../../../docs/replay.toml");
 
 fn parse(text: &str) -> Result<Config, Errors> {
     config::parse(text, Path::new("/etc/linecard/test.toml"))
+}
+
+/// The documented file and the set beside it.
+fn parse_documented() -> Config {
+    let read = |path: &Path| {
+        assert_eq!(path, Path::new("/etc/linecard/customers.prefixes"));
+        Ok(CUSTOMERS.to_owned())
+    };
+    let path = Path::new("/etc/linecard/linecard.toml");
+    config::parse_with(LINECARD, path, read).expect("docs/linecard.toml")
 }
 
 /// The errors of `text` as "line:column `text in question` message → help".
@@ -63,7 +74,8 @@ fn one_name_is_a_whole_configuration() {
 
 #[test]
 fn the_documented_files_are_right() {
-    let config = parse(LINECARD).expect("docs/linecard.toml");
+    let config = parse_documented();
+    assert_eq!(config.warnings, []);
     assert_eq!(config.workers.cores, [0, 1]);
     assert_eq!(config.api.group.as_deref(), Some("adm"));
 
@@ -110,7 +122,7 @@ fn the_file_tells_the_rib_what_the_kernel_would() {
     assert_eq!(route("2001:db8:1::/128", RouteType::Anycast), 1);
     assert_eq!(route("192.168.0.0/16", RouteType::Blackhole), 1);
 
-    let of_kernel = config::StaticFacts::of(&parse(LINECARD).expect("docs/linecard.toml"));
+    let of_kernel = config::StaticFacts::of(&parse_documented());
     assert_eq!(of_kernel, config::StaticFacts::default());
 }
 
@@ -140,6 +152,11 @@ fn every_key_is_documented() {
         format!("[[route]]\n{probe}"),
         format!("[[route]]\nprefix = \"a\"\nnext_hops = [{{ {probe} }}]"),
         format!("[[neighbour]]\n{probe}"),
+        format!("[[set]]\n{probe}"),
+        format!("[[police]]\n{probe}"),
+        format!("[[filter]]\n{probe}"),
+        format!("[[filter]]\nname = \"a\"\ndefault = \"drop\"\nrules = [{{ {probe} }}]"),
+        format!("[router]\n{probe}"),
     ] {
         let errors = parse(&section).expect_err("an unknown key");
         let help = errors.errors[0].help.clone().expect("the known keys");
@@ -149,7 +166,7 @@ fn every_key_is_documented() {
             keys += 1;
         }
     }
-    assert!(keys > 50, "{keys} keys: the sections were not probed");
+    assert!(keys > 80, "{keys} keys: the sections were not probed");
 }
 
 #[test]

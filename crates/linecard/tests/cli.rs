@@ -134,6 +134,28 @@ fn check_knows_that_it_takes_two_ports_to_redirect() {
 }
 
 #[test]
+fn check_warns_of_rules_that_never_match() {
+    let (_directory, path) = directory_with(
+        "linecard.toml",
+        "[[port]]\nname = \"eth0\"\nfilter_in = \"edge\"\n[[filter]]\nname = \"edge\"\ndefault = \"drop\"\n\
+         rules = [\n  { name = \"web\", match = \"tcp destination-port {80, 443}\", action = \"accept\" },\n\
+         \x20 { name = \"late\", match = \"tcp destination-port 443\", action = \"drop\" },\n]\n",
+    );
+    let output = linecard(&["check", &path]);
+    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    let text = stdout(&output);
+    let expected =
+        "warning: rule late never matches: rule web (line 8) before it takes all of its packets";
+    assert!(text.contains(expected), "{text}");
+    assert!(text.contains(&format!("--> {path}:9:29\n")), "{text}");
+
+    let output = linecard(&["check", &path, "--json"]);
+    let report: Value = serde_json::from_str(stdout(&output)).expect("JSON");
+    assert_eq!(report["valid"], true);
+    assert_eq!(report["warnings"][0]["place"]["line"], 9);
+}
+
+#[test]
 fn check_refuses_a_wrong_file_with_its_line_and_column() {
     let (_directory, path) =
         directory_with("bad.toml", "[[port]]\nname = \"eth0\"\n  ring_entires = 64\n");

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-/// Edits that may lie between an unknown word and the known one that is suggested for it.
-const SUGGESTION_EDITS_MAX: usize = 3;
+use super::source::Source;
+use crate::suggestion::nearest;
 
 /// Everything that is wrong with one file, in the order of the file. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -17,9 +17,6 @@ pub struct Errors {
     pub path: PathBuf,
     /// The mistakes.
     pub errors: Vec<Error>,
-    /// The file's text, for the snippets of `Display`.
-    #[serde(skip)]
-    text: String,
 }
 
 /// One mistake.
@@ -33,46 +30,45 @@ pub struct Error {
     pub help: Option<String>,
 }
 
-/// A stretch of the file.
+/// A stretch of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Place {
+    /// The file of a set; `None`: the configuration itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
     /// From 1.
     pub line: usize,
     /// In characters, from 1.
     pub column: usize,
     /// The text in question, its first line.
     pub text: String,
+    /// The whole line, for the snippets of `Display`.
+    #[serde(skip)]
+    pub(super) source_line: String,
 }
 
-impl Place {
-    /// The place of the bytes `span` of `text`; total for any span.
-    fn of(text: &str, span: &Range<usize>) -> Self {
-        let floor = |mut at: usize| {
-            at = at.min(text.len());
-            while !text.is_char_boundary(at) {
-                at -= 1;
-            }
-            at
-        };
-        let (start, end) = (floor(span.start), floor(span.end.max(span.start)));
-        let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
-        Self {
-            line: text[..start].matches('\n').count() + 1,
-            column: text[line_start..start].chars().count() + 1,
-            text: text[start..end].lines().next().unwrap_or_default().to_owned(),
-        }
-    }
+/// Something in a right file that is most likely a mistake.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Warning {
+    /// The configuration.
+    pub path: PathBuf,
+    /// Where.
+    pub place: Option<Place>,
+    /// What is odd.
+    pub message: String,
+    /// What may have been meant.
+    pub help: Option<String>,
 }
 
 impl Error {
-    /// A mistake at the bytes `span` of `text`.
+    /// A mistake at the bytes `span` of `source`.
     pub(super) fn at(
-        text: &str,
+        source: &Source<'_>,
         span: &Range<usize>,
         message: impl Into<String>,
         help: impl Into<String>,
     ) -> Self {
-        let place = Some(Place::of(text, span));
+        let place = Some(source.place(span));
         Self { place, message: message.into(), help: Some(help.into()) }
     }
 
@@ -85,7 +81,8 @@ impl Error {
     pub(super) fn from_toml(text: &str, error: &toml::de::Error) -> Self {
         let message = plain(error.message());
         let help = suggestion(error.message());
-        Self { place: error.span().map(|span| Place::of(text, &span)), message, help }
+        let place = error.span().map(|span| Source::of(text).place(&span));
+        Self { place, message, help }
     }
 }
 
@@ -112,11 +109,6 @@ fn suggestion(message: &str) -> Option<String> {
     }
     let unknown = words.next()?;
     let known: Vec<&str> = words.collect();
-    let nearest = known
-        .iter()
-        .map(|word| (strsim::damerau_levenshtein(unknown, word), *word))
-        .min()
-        .filter(|&(edits, word)| edits <= SUGGESTION_EDITS_MAX && edits < word.len());
     // Of two values the nearer may be the opposite of what was meant.
     let is_case = known.iter().any(|word| word.eq_ignore_ascii_case(unknown));
     if let ([one, other], true, false) =
@@ -124,18 +116,24 @@ fn suggestion(message: &str) -> Option<String> {
     {
         return Some(format!("it is `{one}` or `{other}`"));
     }
-    Some(match nearest {
-        Some((_, word)) => format!("did you mean `{word}`?"),
+    Some(match nearest(unknown, known.iter().copied()) {
+        Some(word) => format!("did you mean `{word}`?"),
         None if known.is_empty() => "nothing may stand here".to_owned(),
         None => format!("known here: {}", known.join(", ")),
     })
 }
 
 impl Errors {
-    /// The mistakes of the file at `path` with this text; sorted by place.
-    pub(super) fn new(path: &Path, text: &str, mut errors: Vec<Error>) -> Self {
-        errors.sort_by_key(|error| error.place.as_ref().map(|place| (place.line, place.column)));
-        Self { path: path.to_owned(), errors, text: text.to_owned() }
+    /// The mistakes of the file at `path`; sorted by place, those in files of sets last.
+    pub(super) fn new(path: &Path, mut errors: Vec<Error>) -> Self {
+        errors.sort_by(|one, other| order(one.place.as_ref()).cmp(&order(other.place.as_ref())));
+        Self { path: path.to_owned(), errors }
+    }
+
+    /// The file of a set, at `path`, could not be read.
+    pub(super) fn unreadable_set(path: &Path, error: &io::Error) -> Self {
+        let help = "a text file with one prefix or port a line; it may be empty";
+        Self::new(path, vec![Error::of_file(format!("cannot read the file: {error}"), help)])
     }
 
     /// The file at `path` could not be read.
@@ -149,38 +147,57 @@ impl Errors {
             io::ErrorKind::InvalidData => "a configuration is UTF-8 text",
             _ => "see the reason above",
         };
-        Self::new(path, "", vec![Error::of_file(format!("cannot read the file: {error}"), help)])
+        Self::new(path, vec![Error::of_file(format!("cannot read the file: {error}"), help)])
     }
+}
 
-    fn snippet(&self, f: &mut fmt::Formatter<'_>, place: &Place) -> fmt::Result {
-        let line = self.text.lines().nth(place.line - 1).unwrap_or_default();
-        let number = place.line.to_string();
-        let margin = " ".repeat(number.len());
-        // A tab stays a tab, so that the marks stand below what they mark.
-        let indent: String = line
-            .chars()
-            .take(place.column - 1)
-            .map(|c| if c == '\t' { '\t' } else { ' ' })
-            .collect();
-        let marks = "^".repeat(place.text.chars().count().max(1));
-        writeln!(f, "{margin}--> {}:{}:{}", self.path.display(), place.line, place.column)?;
-        writeln!(f, "{margin} |")?;
-        writeln!(f, "{number} | {}", line.trim_end())?;
-        writeln!(f, "{margin} | {indent}{marks}")
+fn order(place: Option<&Place>) -> Option<(Option<&Path>, usize, usize)> {
+    place.map(|place| (place.file.as_deref(), place.line, place.column))
+}
+
+/// One mistake or oddity, with the line that it is in.
+fn show(
+    f: &mut fmt::Formatter<'_>,
+    path: &Path,
+    (kind, message): (&str, &str),
+    place: Option<&Place>,
+    help: Option<&str>,
+) -> fmt::Result {
+    writeln!(f, "{kind}: {message}")?;
+    match place {
+        Some(place) => snippet(f, path, place)?,
+        None => writeln!(f, " --> {}", path.display())?,
+    }
+    help.map_or(Ok(()), |help| writeln!(f, "  = help: {help}"))
+}
+
+fn snippet(f: &mut fmt::Formatter<'_>, path: &Path, place: &Place) -> fmt::Result {
+    let line = &place.source_line;
+    let number = place.line.to_string();
+    let margin = " ".repeat(number.len());
+    // A tab stays a tab, so that the marks stand below what they mark.
+    let indent: String =
+        line.chars().take(place.column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+    let marks = "^".repeat(place.text.chars().count().max(1));
+    let path = place.file.as_deref().unwrap_or(path);
+    writeln!(f, "{margin}--> {}:{}:{}", path.display(), place.line, place.column)?;
+    writeln!(f, "{margin} |")?;
+    writeln!(f, "{number} | {}", line.trim_end())?;
+    writeln!(f, "{margin} | {indent}{marks}")
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (place, help) = (self.place.as_ref(), self.help.as_deref());
+        show(f, &self.path, ("warning", &self.message), place, help)
     }
 }
 
 impl fmt::Display for Errors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for error in &self.errors {
-            writeln!(f, "error: {}", error.message)?;
-            match &error.place {
-                Some(place) => self.snippet(f, place)?,
-                None => writeln!(f, " --> {}", self.path.display())?,
-            }
-            if let Some(help) = &error.help {
-                writeln!(f, "  = help: {help}")?;
-            }
+            let (place, help) = (error.place.as_ref(), error.help.as_deref());
+            show(f, &self.path, ("error", &error.message), place, help)?;
             writeln!(f)?;
         }
         let count = self.errors.len();

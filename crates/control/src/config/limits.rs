@@ -60,6 +60,28 @@ pub(super) const WEIGHT: RangeInclusive<u32> = 1..=256;
 /// Next hops of one route.
 pub(super) const NEXT_HOPS_PER_ROUTE_MAX: usize = 256;
 
+/// Filters, policers and sets in one configuration.
+pub(super) const SERVICE_ENTRIES_MAX: usize = 4096;
+/// Rules of one filter.
+pub(super) const RULES_PER_FILTER_MAX: usize = 1_000_000;
+/// Prefixes and ranges of ports that the rules of all filters have from sets.
+pub(super) const RULE_SET_MEMBERS_MAX: usize = 16_000_000;
+/// Of filters, rules, policers and sets.
+pub(super) const SERVICE_NAME_BYTES_MAX: usize = 64;
+/// Forwarding classes, one for each queue of a port.
+pub(super) const CLASS: RangeInclusive<u8> = 0..=7;
+pub(super) const SAMPLE: RangeInclusive<u32> = 1..=1_000_000_000;
+
+pub(super) const RATE_BITS_PER_SECOND: RangeInclusive<u64> = 8..=10_000_000_000_000;
+pub(super) const RATE_PACKETS_PER_SECOND: RangeInclusive<u64> = 1..=10_000_000_000;
+/// What is smaller than a packet would never let that packet through.
+pub(super) const BURST_BYTES: RangeInclusive<u64> = 64..=1_000_000_000;
+pub(super) const BURST_PACKETS: RangeInclusive<u64> = 1..=1_000_000_000;
+pub(super) const OVERHEAD_BYTES: RangeInclusive<u8> = 0..=255;
+/// What a site commonly has (RFC 6177).
+pub(super) const SOURCE_PREFIX_IPV6_DEFAULT: u8 = 56;
+pub(super) const SOURCE_PREFIX_IPV6_MAX: u8 = 64;
+
 /// `XDP_PACKET_HEADROOM`, which packet memory keeps free in front of each packet.
 const HEADROOM_BYTES: u32 = 256;
 /// Ethernet header and two VLAN tags.

@@ -5,19 +5,24 @@
 //! A file is taken whole or refused whole, with every mistake in one answer: [`Errors`].
 
 mod error;
+mod filters;
 mod limits;
 mod resolve;
 mod resolved;
+mod source;
 mod static_facts;
 mod text;
 
+use std::io;
 use std::path::Path;
 
-pub use error::{Error, Errors, Place};
+pub use error::{Error, Errors, Place, Warning};
+pub use filters::{ConfiguredFilter, ConfiguredRule, Filters, SetFile};
 pub use resolved::{
-    Api, Config, InterfaceRef, KernelDriver, KernelPort, Memory, Port, PortKind, Punt, RouteAction,
-    RouteCacheMode, StaticInterface, StaticNeighbour, StaticNextHop, StaticPort, StaticRoute,
-    Tables, TransmitMode, VlanTag, Workers, XdpMode, ZeroCopy,
+    Api, Config, InterfaceRef, KernelDriver, KernelPort, Marker, Martians, Memory, PolicePer,
+    PoliceUnit, Policer, Port, PortKind, PortServices, Punt, ReversePath, RouteAction,
+    RouteCacheMode, Router, StaticInterface, StaticNeighbour, StaticNextHop, StaticPort,
+    StaticRoute, Tables, VlanTag, Workers, XdpMode, ZeroCopy,
 };
 
 pub use static_facts::StaticFacts;
@@ -34,20 +39,33 @@ pub const SOCKET_DEFAULT: &str = "/run/linecard.sock";
 /// The file cannot be read, or something in it is wrong.
 pub fn load(path: &Path) -> Result<Config, Errors> {
     let text = std::fs::read_to_string(path).map_err(|error| Errors::unreadable(path, &error))?;
-    parse(&text, path)
+    parse_with(&text, path, |path| std::fs::read_to_string(path))
 }
 
 /// Checks `text`, the content of the file at `path`, and fills in defaults.
 ///
-/// Reads no file: `path` is what errors name and what relative paths of captures start from.
+/// Reads no file: `path` is what errors name and what relative paths of captures start from. Sets in
+/// files of their own are refused; see [`parse_with`].
+///
+/// # Errors
+/// As [`parse_with`].
+pub fn parse(text: &str, path: &Path) -> Result<Config, Errors> {
+    parse_with(text, path, |_| Err(io::Error::other("no other file is read here")))
+}
+
+/// As [`parse`]; `read` gives the text of the files that hold sets.
 ///
 /// # Errors
 /// Mistakes in the TOML syntax or an unknown key, one at a time; else everything that is wrong
-/// with the values, at once and in the order of the file.
-pub fn parse(text: &str, path: &Path) -> Result<Config, Errors> {
+/// with the values, at once and in the order of the file, and then what is wrong in files of sets.
+pub fn parse_with(
+    text: &str,
+    path: &Path,
+    read: impl Fn(&Path) -> io::Result<String>,
+) -> Result<Config, Errors> {
     match toml::from_str::<text::File>(text) {
-        Err(error) => Err(Errors::new(path, text, vec![Error::from_toml(text, &error)])),
-        Ok(file) => resolve::resolve(&file, text, path),
+        Err(error) => Err(Errors::new(path, vec![Error::from_toml(text, &error)])),
+        Ok(file) => resolve::resolve(&file, text, path, &read),
     }
 }
 

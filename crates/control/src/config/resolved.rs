@@ -1,12 +1,20 @@
 //! The configuration as the daemon uses it: checked, every default filled in, references resolved
 //! to indexes, units in the names.
 
+mod services;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
 use linecard_services::route::RouteCapacities;
 use linecard_wire::MacAddress;
+
+use super::error::Warning;
+use super::filters::Filters;
+pub use services::{
+    Marker, Martians, PolicePer, PoliceUnit, Policer, PortServices, ReversePath, Router,
+};
 
 /// A whole configuration that was found right.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +40,14 @@ pub struct Config {
     pub routes: Vec<StaticRoute>,
     /// Static neighbours; empty when the ports are kernel interfaces.
     pub neighbours: Vec<StaticNeighbour>,
+    /// Filters and their sets.
+    pub filters: Filters,
+    /// Policers: what `Rule::policer` numbers.
+    pub policers: Vec<Policer>,
+    /// What is for the router itself.
+    pub router: Router,
+    /// What is right but most likely not meant, in no particular order.
+    pub warnings: Vec<Warning>,
 }
 
 /// Threads of the packet path.
@@ -130,6 +146,8 @@ pub struct Port {
     pub name: String,
     /// What stands behind it.
     pub kind: PortKind,
+    /// What is done there besides forwarding.
+    pub services: PortServices,
 }
 
 /// What stands behind a port.

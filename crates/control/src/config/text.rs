@@ -4,8 +4,12 @@
 //! are read as `i64` and addresses as text for the same reason: a value out of range is answered
 //! with the range, not with "invalid value". `docs/linecard.toml` explains each key.
 
+pub(super) mod services;
+
 use serde::Deserialize;
 use toml::Spanned;
+
+use services::{Filter, Martians, Police, ReversePath, Router, Set};
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -31,6 +35,14 @@ pub(super) struct File {
     pub(super) route: Vec<Spanned<Route>>,
     #[serde(default)]
     pub(super) neighbour: Vec<Spanned<Neighbour>>,
+    #[serde(default)]
+    pub(super) set: Vec<Spanned<Set>>,
+    #[serde(default)]
+    pub(super) police: Vec<Spanned<Police>>,
+    #[serde(default)]
+    pub(super) filter: Vec<Spanned<Filter>>,
+    #[serde(default)]
+    pub(super) router: Router,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -118,6 +130,12 @@ pub(super) struct Port {
     pub(super) mtu_bytes: Option<Spanned<i64>>,
     pub(super) addresses: Option<Spanned<Vec<Spanned<String>>>>,
     pub(super) vlans: Option<Spanned<Vec<Spanned<Vlan>>>>,
+    pub(super) filter_in: Option<Spanned<String>>,
+    pub(super) filter_out: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) reverse_path: ReversePath,
+    #[serde(default)]
+    pub(super) martians: Martians,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]

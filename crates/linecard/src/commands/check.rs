@@ -19,6 +19,8 @@ struct CheckReport<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     plan: Option<Plan>,
     errors: &'a [config::Error],
+    /// What is right in the file but most likely not meant.
+    warnings: &'a [config::Warning],
 }
 
 /// What a right configuration would do.
@@ -51,15 +53,21 @@ pub(crate) fn run(args: &CheckArgs, json: bool) -> anyhow::Result<ExitCode> {
             let plan = plan(&config);
             if json {
                 let path = &args.file;
-                output::json(&CheckReport { valid: true, path, plan: Some(plan), errors: &[] })?;
+                let warnings = &config.warnings;
+                let plan = Some(plan);
+                output::json(&CheckReport { valid: true, path, plan, errors: &[], warnings })?;
             } else {
                 show(&args.file, &plan)?;
+                for warning in &config.warnings {
+                    output::line(&format!("\n{}", warning.to_string().trim_end()))?;
+                }
             }
             Ok(ExitCode::SUCCESS)
         }
         Err(errors) if json => {
             let (path, errors) = (&errors.path, &errors.errors);
-            output::json(&CheckReport { valid: false, path, plan: None, errors })?;
+            let warnings = &[];
+            output::json(&CheckReport { valid: false, path, plan: None, errors, warnings })?;
             Ok(ExitCode::FAILURE)
         }
         Err(errors) => Err(errors.into()),

@@ -24,6 +24,10 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
             port.name
         );
     }
+    for warning in &config.warnings {
+        let (line, path) = (warning.place.as_ref().map(|at| at.line), warning.path.display());
+        tracing::warn!(line, %path, "{}", warning.message);
+    }
     daemon::run(config)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -3,26 +3,68 @@
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::ops::{Range, RangeInclusive};
+use std::path::Path;
 
 use ipnet::IpNet;
 use linecard_wire::MacAddress;
 use toml::Spanned;
 
-use crate::config::error::Error;
+use crate::config::error::{Error, Place, Warning};
+use crate::config::source::Source;
 
 /// The mistakes found so far in one file.
 pub(super) struct Checker<'a> {
-    text: &'a str,
+    source: Source<'a>,
+    path: &'a Path,
     errors: Vec<Error>,
+    warnings: Vec<Warning>,
 }
 
 impl<'a> Checker<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
-        Self { text, errors: Vec::new() }
+    pub(super) fn new(text: &'a str, path: &'a Path) -> Self {
+        let source = Source::of(text);
+        Self { source, path, errors: Vec::new(), warnings: Vec::new() }
     }
 
-    pub(super) fn into_errors(self) -> Vec<Error> {
-        self.errors
+    /// Mistakes and warnings.
+    pub(super) fn into_findings(self) -> (Vec<Error>, Vec<Warning>) {
+        (self.errors, self.warnings)
+    }
+
+    /// Whether there is a mistake so far.
+    pub(super) fn has_errors(&self) -> bool {
+        !self.errors.is_empty()
+    }
+
+    /// The text of the configuration.
+    pub(super) fn source(&self) -> &Source<'a> {
+        &self.source
+    }
+
+    /// Notes what is odd at `span`, but right.
+    pub(super) fn warn_span(
+        &mut self,
+        span: &Range<usize>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        self.warnings.push(Warning {
+            path: self.path.to_owned(),
+            place: Some(self.source.place(span)),
+            message: message.into(),
+            help: Some(help.into()),
+        });
+    }
+
+    /// Notes a mistake in another file.
+    pub(super) fn refuse_place(
+        &mut self,
+        place: Place,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let (message, help) = (message.into(), Some(help.into()));
+        self.errors.push(Error { place: Some(place), message, help });
     }
 
     /// Notes what is wrong with `place`, and what would be right.
@@ -41,7 +83,7 @@ impl<'a> Checker<'a> {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
-        self.errors.push(Error::at(self.text, span, message, help));
+        self.errors.push(Error::at(&self.source, span, message, help));
     }
 
     pub(super) fn refuse_file(&mut self, message: impl Into<String>, help: impl Into<String>) {

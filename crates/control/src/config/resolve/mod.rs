@@ -4,9 +4,13 @@
 //! on, so that one run shows every mistake. The result is used only when there was none.
 
 mod checker;
+mod filters;
+mod police;
 mod ports;
 mod routes;
+mod sets;
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::Errors;
@@ -16,12 +20,24 @@ use super::resolved::{
 use super::{SOCKET_DEFAULT, limits, text};
 use checker::Checker;
 
-/// Judges `file`, which was read from `source`, the content of `path`.
-pub(super) fn resolve(file: &text::File, source: &str, path: &Path) -> Result<Config, Errors> {
-    let mut checker = Checker::new(source);
-    let ports = ports::ports(&mut checker, file, path);
+/// Judges `file`, which was read from `source`, the content of `path`. `read` gives the text of other
+/// files that it names.
+pub(super) fn resolve(
+    file: &text::File,
+    source: &str,
+    path: &Path,
+    read: &dyn Fn(&Path) -> io::Result<String>,
+) -> Result<Config, Errors> {
+    let mut checker = Checker::new(source, path);
+    let mut ports = ports::ports(&mut checker, file, path);
     let static_part = routes::static_part(&mut checker, file, &ports);
-    let config = Config {
+    let policers = police::policers(&mut checker, &file.police);
+    let filters = filters::filters(&mut checker, file, &ports, &policers, (path, read));
+    let (router, services) = filters::attachments(&mut checker, file, &filters);
+    for (port, services) in ports.iter_mut().zip(services) {
+        port.services = services;
+    }
+    let mut config = Config {
         workers: workers(&mut checker, &file.workers),
         memory: memory(&mut checker, &file.memory, &ports),
         punt: punt(&mut checker, &file.punt),
@@ -38,12 +54,15 @@ pub(super) fn resolve(file: &text::File, source: &str, path: &Path) -> Result<Co
         ports,
         routes: static_part.routes,
         neighbours: static_part.neighbours,
+        filters,
+        policers,
+        router,
+        warnings: Vec::new(),
     };
     routes::check_capacities(&mut checker, file, &config);
-    match checker.into_errors() {
-        errors if errors.is_empty() => Ok(config),
-        errors => Err(Errors::new(path, source, errors)),
-    }
+    let (errors, warnings) = checker.into_findings();
+    config.warnings = warnings;
+    if errors.is_empty() { Ok(config) } else { Err(Errors::new(path, errors)) }
 }
 
 /// Cores that this process may use, at least 1.

@@ -12,8 +12,8 @@ use toml::Spanned;
 
 use super::checker::Checker;
 use crate::config::resolved::{
-    KernelDriver, KernelPort, Port, PortKind, StaticInterface, StaticPort, VlanTag, XdpMode,
-    ZeroCopy,
+    KernelDriver, KernelPort, Port, PortKind, PortServices, StaticInterface, StaticPort, VlanTag,
+    XdpMode, ZeroCopy,
 };
 use crate::config::{limits, text};
 
@@ -99,7 +99,8 @@ fn port(checker: &mut Checker<'_>, place: &Spanned<text::Port>, directory: &Path
         }
         text::PortKind::Memory => PortKind::Memory { station: station(checker, port) },
     };
-    Port { name: port.name.get_ref().clone(), kind }
+    // Filters are resolved behind all ports, whose names they may have.
+    Port { name: port.name.get_ref().clone(), kind, services: PortServices::default() }
 }
 
 /// Refuses keys that mean nothing for the port's kind, each with the reason.
