@@ -142,20 +142,24 @@ fn filter() -> impl Strategy<Value = Filter> {
     let action = prop_oneof![6 => terminal(), 1 => Just(Action::Continue)];
     let rules = prop::collection::vec((condition(), action), 0..24);
     (rules, terminal()).prop_map(|(rules, default)| {
-        let rule = |(number, (condition, action))| Rule {
-            name: format!("rule-{number}"),
-            condition,
-            action,
-            policer: None,
-            set_dscp: None,
-            set_class: None,
-            mirror_to: None,
-            sample_one_in: 0,
-            log: false,
-        };
-        let rules = rules.into_iter().enumerate().map(rule).collect();
-        Filter { name: "filter".to_owned(), rules, default }
+        let rules = rules.into_iter().enumerate();
+        let rules = rules.map(|(number, (condition, action))| rule(number, condition, action));
+        Filter { name: "filter".to_owned(), rules: rules.collect(), default }
     })
+}
+
+fn rule(number: usize, condition: Match, action: Action) -> Rule {
+    Rule {
+        name: format!("rule-{number}"),
+        condition,
+        action,
+        policer: None,
+        set_dscp: None,
+        set_class: None,
+        mirror_to: None,
+        sample_one_in: 0,
+        log: false,
+    }
 }
 
 /// A batch of these packets on port 3, as parse leaves it.
@@ -174,11 +178,22 @@ fn batch(packets: &[Vec<u8>]) -> (Batch, PacketMemory) {
     (batch, memory)
 }
 
+const CAPACITIES: FilterCapacities = FilterCapacities { entries_max: 1 << 16, counters_max: 64 };
+
+/// A counter for each rule and the default.
+fn counters(filter: &Filter) -> Vec<u32> {
+    (0..=filter.rules.len() as u32).collect()
+}
+
 /// What the stage and its twin make of these packets must be the same.
 fn check(filter: &Filter, packets: &[Vec<u8>]) {
-    let capacities = FilterCapacities { entries_max: 1 << 16, counters_max: 64 };
-    let counters: Vec<u32> = (0..=filter.rules.len() as u32).collect();
-    let program = Program::new(filter, &counters, &capacities).expect("it fits");
+    let program = Program::new(filter, &counters(filter), &CAPACITIES).expect("it fits");
+    check_program(filter, program, packets);
+}
+
+/// The same for a program of the filter.
+fn check_program(filter: &Filter, program: Program, packets: &[Vec<u8>]) {
+    let (capacities, counters) = (CAPACITIES, counters(filter));
     let mut tables = FilterTables::new(8);
     let program = Some(Arc::new(program));
     tables.absorb(&FilterUpdate { hook: Hook::Input(PortId(3)), program });
@@ -225,6 +240,35 @@ proptest! {
         let all = packets();
         let packets: Vec<_> = chosen.iter().map(|index| index.get(&all).clone()).collect();
         check(&filter, &packets);
+    }
+
+    /// Rules come, go and change places: the program that is changed decides as the filter says.
+    #[test]
+    fn a_changed_program_decides_as_its_filter(
+        filter in filter(),
+        edits in prop::collection::vec((any::<Index>(), 0..3usize, condition()), 1..20),
+        chosen in prop::collection::vec(any::<Index>(), 1..32),
+    ) {
+        let all = packets();
+        let packets: Vec<_> = chosen.iter().map(|index| index.get(&all).clone()).collect();
+        let mut before = filter;
+        let mut program = Program::new(&before, &counters(&before), &CAPACITIES).expect("it fits");
+        for (number, (place, edit, condition)) in edits.into_iter().enumerate() {
+            let mut after = before.clone();
+            // Programs of some size only are changed in part.
+            let size = after.rules.len();
+            if edit != 0 || size < 8 {
+                let mut rule = rule(100 + number, condition, Action::Drop);
+                rule.log = size % 2 == 0;
+                after.rules.insert(place.index(size + 1), rule);
+            }
+            if edit != 1 && size > 8 {
+                after.rules.remove(place.index(size));
+            }
+            program = program.changed(&before, &after, &counters(&after)).expect("it fits");
+            before = after;
+        }
+        check_program(&before, program, &packets);
     }
 
     /// Whatever is in a header: neither panics, and both agree.

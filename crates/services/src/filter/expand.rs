@@ -62,22 +62,20 @@ impl Family for u128 {
     const ICMP: Protocol = Protocol::ICMPV6;
 }
 
-/// Appends the entries of a condition, whose value is `value`, in the order from `order` on; returns the
-/// order behind them.
+/// Appends the entries of a condition, whose value is `value`; their order is left for the caller to set.
 pub(super) fn expand<A: Family>(
     condition: &Match,
     (value, conditional): (u32, bool),
-    order: u32,
     entries_max: usize,
     entries: &mut Vec<Entry<A>>,
-) -> Result<u32, TooManyEntries> {
+) -> Result<(), TooManyEntries> {
     if !A::is_meant(condition) {
-        return Ok(order);
+        return Ok(());
     }
     let (Some(sources), Some(destinations)) =
         (addresses::<A>(&condition.source), addresses::<A>(&condition.destination))
     else {
-        return Ok(order);
+        return Ok(());
     };
     let kinds = kinds::<A>(condition);
     let marks = marks(condition);
@@ -88,7 +86,6 @@ pub(super) fn expand<A: Family>(
     if entries.len().saturating_add(count) > entries_max {
         return Err(TooManyEntries { entries: entries.len().saturating_add(count), entries_max });
     }
-    let mut order = order;
     for &source in &sources {
         for &destination in &destinations {
             for &kind in &kinds {
@@ -102,18 +99,17 @@ pub(super) fn expand<A: Family>(
                                 destination_ports,
                                 kind,
                                 marks,
-                                order,
                                 value,
                                 conditional,
+                                order: 0,
                             });
-                            order += 1;
                         }
                     }
                 }
             }
         }
     }
-    Ok(order)
+    Ok(())
 }
 
 /// `None` when no address of the family is meant.

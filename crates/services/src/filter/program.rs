@@ -5,7 +5,12 @@
 //! that goes on, is looked up in the next one. So a filter without such rules costs one lookup, and each of
 //! them one more for the packets that come that far.
 //!
-//! A program is built aside and never changed: a reload builds another one, and nothing is half applied.
+//! A program that packets are looked up in is never changed: [`Program::new`] builds another one, and
+//! [`Program::changed`] a copy in which only the rules that differ are exchanged. The classifiers' entries stand
+//! [`ORDER_STEP`] apart, so that new ones find a place between old ones, and their values are *slots*, which
+//! rules keep when others come and go before them.
+
+mod change;
 
 use std::fmt;
 
@@ -20,12 +25,32 @@ use super::rule::{Action, Filter, Rule};
 /// The counter of a rule that is not counted.
 pub const NO_COUNTER: u32 = u32::MAX;
 
+/// From the order of an entry to that of the next when a program is built.
+const ORDER_STEP: u32 = 1 << 10;
+
 /// What the stage does with packets that a rule matches.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Effect {
     pub(super) action: Action,
     pub(super) counter: u32,
     pub(super) set_dscp: Option<u8>,
+}
+
+/// A rule by its slot.
+#[derive(Debug, Clone)]
+struct Slot {
+    effect: Effect,
+    /// What the classifier does not ask for.
+    condition: Option<Condition>,
+}
+
+/// Where a rule's entries are, and its slot.
+#[derive(Debug, Clone)]
+struct Placed {
+    slot: u32,
+    /// The orders of its entries.
+    orders_ipv4: Vec<u32>,
+    orders_ipv6: Vec<u32>,
 }
 
 /// Rules up to and including one that goes on, or to the end.
@@ -35,14 +60,15 @@ pub(super) struct Chain {
     pub(super) ipv6: Classifier<u128>,
 }
 
-/// A filter made ready. Values of the classifiers are numbers of rules.
+/// A filter made ready. Values of the classifiers are slots.
 #[derive(Debug, Clone)]
 pub struct Program {
     pub(super) chains: Vec<Chain>,
-    /// By rule; the default stands last.
-    effects: Vec<Effect>,
+    slots: Vec<Slot>,
     /// By rule.
-    conditions: Vec<Option<Condition>>,
+    placed: Vec<Placed>,
+    pub(super) default: Effect,
+    capacities: FilterCapacities,
 }
 
 /// A filter that the tables cannot take.
@@ -88,41 +114,78 @@ impl Program {
         counters: &[u32],
         capacities: &FilterCapacities,
     ) -> Result<Self, ProgramError> {
-        let counter = |index: usize| counters.get(index).copied().unwrap_or(NO_COUNTER);
-        let rules = filter.rules.iter().enumerate();
-        let mut effects: Vec<_> =
-            rules.map(|(index, rule)| Effect::of(rule, counter(index))).collect();
-        let default = filter.rules.len();
-        effects.push(Effect { action: filter.default, counter: counter(default), set_dscp: None });
-        let conditions: Vec<_> =
-            filter.rules.iter().map(|rule| Condition::of(&rule.condition)).collect();
+        let counter = |number: usize| counters.get(number).copied().unwrap_or(NO_COUNTER);
+        let mut program = Self {
+            chains: Vec::new(),
+            slots: Vec::with_capacity(filter.rules.len()),
+            placed: Vec::with_capacity(filter.rules.len()),
+            default: default_effect(filter, counter(filter.rules.len())),
+            capacities: *capacities,
+        };
         let goes_on = |rule: &Rule| rule.action == Action::Continue;
-        let mut chains = Vec::new();
-        let mut first = 0;
         for rules in filter.rules.split_inclusive(goes_on) {
-            chains.push(Chain {
-                ipv4: classifier(rules, first, &conditions, capacities)?,
-                ipv6: classifier(rules, first, &conditions, capacities)?,
-            });
-            first += rules.len();
+            program.add_chain(rules, counter)?;
         }
-        Ok(Self { chains, effects, conditions })
+        Ok(program)
     }
 
-    /// What a rule does.
+    /// Adds a chain of rules, which stand behind those that are there.
+    fn add_chain(
+        &mut self,
+        rules: &[Rule],
+        counter: impl Fn(usize) -> u32,
+    ) -> Result<(), ProgramError> {
+        let (mut ipv4, mut ipv6) = (Vec::new(), Vec::new());
+        for rule in rules {
+            let number = self.placed.len();
+            let slot = Slot::of(rule, counter(number));
+            let value = (self.slots.len() as u32, slot.condition.is_some());
+            let failed = |reason| ProgramError { rule: number, reason };
+            let orders_ipv4 = self.append(rule, value, &mut ipv4).map_err(failed)?;
+            let orders_ipv6 = self.append(rule, value, &mut ipv6).map_err(failed)?;
+            self.placed.push(Placed { slot: value.0, orders_ipv4, orders_ipv6 });
+            self.slots.push(slot);
+        }
+        let chain = Chain { ipv4: self.classifier(&ipv4), ipv6: self.classifier(&ipv6) };
+        self.chains.push(chain);
+        Ok(())
+    }
+
+    /// Appends the entries of a rule, and returns their orders.
+    fn append<A: Family>(
+        &self,
+        rule: &Rule,
+        value: (u32, bool),
+        entries: &mut Vec<Entry<A>>,
+    ) -> Result<Vec<u32>, ProgramErrorReason> {
+        let start = entries.len();
+        expand(&rule.condition, value, self.capacities.entries_max, entries)
+            .map_err(ProgramErrorReason::TooManyEntries)?;
+        let orders = (start..entries.len()).map(|at| (at as u32 + 1) * ORDER_STEP);
+        for (entry, order) in entries[start..].iter_mut().zip(orders.clone()) {
+            entry.order = order;
+            entry.check().map_err(|invalid| ProgramErrorReason::Invalid(invalid.into()))?;
+        }
+        Ok(orders.collect())
+    }
+
+    /// A classifier of entries that were all looked at.
+    fn classifier<A: Family>(&self, entries: &[Entry<A>]) -> Classifier<A> {
+        let implementation = ClassifierImplementation::default();
+        let mut classifier = Classifier::new(implementation, self.capacities.entries_max);
+        classifier.replace_all(entries).expect("each entry is valid and there is room for all");
+        classifier
+    }
+
+    /// What the rule in a slot does.
     #[inline]
-    pub(super) fn effect(&self, rule: u32) -> &Effect {
-        &self.effects[rule as usize]
+    pub(super) fn effect(&self, slot: u32) -> &Effect {
+        &self.slots[slot as usize].effect
     }
 
-    /// The number of the default.
-    pub(super) fn default_rule(&self) -> u32 {
-        self.effects.len() as u32 - 1
-    }
-
-    /// Whether the conditions of a rule hold that the classifier does not ask for.
-    pub(super) fn holds(&self, rule: u32, packet: &[u8], metadata: &Metadata) -> bool {
-        let condition = self.conditions.get(rule as usize).and_then(Option::as_ref);
+    /// Whether the conditions of the rule in a slot hold that the classifier does not ask for.
+    pub(super) fn holds(&self, slot: u32, packet: &[u8], metadata: &Metadata) -> bool {
+        let condition = self.slots.get(slot as usize).and_then(|slot| slot.condition.as_ref());
         condition.is_none_or(|condition| condition.holds(packet, metadata))
     }
 
@@ -140,33 +203,13 @@ impl Program {
     }
 }
 
-impl Effect {
+impl Slot {
     fn of(rule: &Rule, counter: u32) -> Self {
-        Self { action: rule.action, counter, set_dscp: rule.set_dscp }
+        let effect = Effect { action: rule.action, counter, set_dscp: rule.set_dscp };
+        Self { effect, condition: Condition::of(&rule.condition) }
     }
 }
 
-/// The entries of one family of a chain whose first rule is number `first` of the filter.
-fn classifier<A: Family>(
-    rules: &[Rule],
-    first: usize,
-    conditions: &[Option<Condition>],
-    capacities: &FilterCapacities,
-) -> Result<Classifier<A>, ProgramError> {
-    let mut entries: Vec<Entry<A>> = Vec::with_capacity(rules.len());
-    let mut order = 0;
-    for (number, rule) in (first..).zip(rules) {
-        let value = (number as u32, conditions[number].is_some());
-        order = expand(&rule.condition, value, order, capacities.entries_max, &mut entries)
-            .map_err(ProgramErrorReason::TooManyEntries)
-            .map_err(|reason| ProgramError { rule: number, reason })?;
-    }
-    let mut classifier =
-        Classifier::new(ClassifierImplementation::default(), capacities.entries_max);
-    classifier.replace_all(&entries).map_err(|error| {
-        let wrong = entries.iter().find(|entry| entry.check().is_err());
-        let rule = wrong.map_or(first, |entry| entry.value as usize);
-        ProgramError { rule, reason: ProgramErrorReason::Invalid(error) }
-    })?;
-    Ok(classifier)
+fn default_effect(filter: &Filter, counter: u32) -> Effect {
+    Effect { action: filter.default, counter, set_dscp: None }
 }

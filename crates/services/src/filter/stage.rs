@@ -168,7 +168,7 @@ impl Step<'_> {
             });
             let mut undecided = false;
             for (&place, rule) in places.iter().zip(&mut *rules) {
-                if *rule == NO_MATCH || !self.apply(place, *rule) {
+                if *rule == NO_MATCH || !self.apply(place, self.program.effect(*rule)) {
                     (*rule, undecided) = (NO_MATCH, true);
                 }
             }
@@ -179,15 +179,14 @@ impl Step<'_> {
             }
         }
         for &place in columns.places() {
-            self.apply(place, self.program.default_rule());
+            self.apply(place, &self.program.default);
         }
     }
 
     /// Does what a rule says with a packet; false when the rules behind it are to be asked as well.
     #[inline]
-    fn apply(&mut self, place: u8, rule: u32) -> bool {
+    fn apply(&mut self, place: u8, effect: &Effect) -> bool {
         let at = usize::from(place);
-        let effect = self.program.effect(rule);
         self.stats.count(effect.counter, self.batch.frames[at].len());
         match effect.action {
             Action::Accept if effect.set_dscp.is_none() => return true,
