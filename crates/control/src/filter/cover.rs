@@ -11,6 +11,7 @@
 //! prefixes that may contain one of the rule's, or under its port. Rules with many prefixes, and those with
 //! a range of ports, stand in a list that every rule meets; a comparison of bounds is mostly enough there.
 
+mod bounds;
 mod dimension;
 mod index;
 #[cfg(test)]
