@@ -9,10 +9,12 @@
 //! |---|---|
 //! | `cases` | what can be asked for, by name |
 //! | `tables`, `prefixes` | the router under test, and where its routes come from |
-//! | `traffic`, `hands`, `port` | the packets: how they are made, dealt and taken back |
+//! | `rules`, `filters` | the filter that packets pass in some cases, and what they are then drawn from |
+//! | `ranks`, `traffic` | the packets: which, and how they are made |
+//! | `hands`, `port` | how they are dealt and taken back |
 //! | `check`, `intervals` | whether they came out right, by plainer means than the packet path's |
 //! | `lane`, `empty` | one worker and its rounds; the queues without one |
-//! | `meter`, `machine` | cycles, and what they are counted on |
+//! | `meter`, `cycles`, `machine` | cycles, and what they are counted on |
 //! | `measure` | a case from its recipe to its figures |
 //! | `session` | the cases one after another, on a thread that a signal need not wait for |
 //! | `report`, `plot`, `cores` | the figures as a table, as JSON, as a picture, and as an answer |
@@ -20,7 +22,9 @@
 mod cases;
 mod check;
 mod cores;
+mod cycles;
 mod empty;
+mod filters;
 mod hands;
 mod intervals;
 mod lane;
@@ -30,7 +34,9 @@ mod meter;
 mod plot;
 mod port;
 mod prefixes;
+mod ranks;
 mod report;
+mod rules;
 mod session;
 mod tables;
 mod traffic;

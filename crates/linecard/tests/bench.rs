@@ -93,6 +93,29 @@ fn all_kinds_of_packets_come_out_right() {
     assert_eq!(of("ipv4-1k-warm")["packets_in"], "cache");
 }
 
+/// That the rules' counters add up to the packets is a condition of the case itself.
+#[test]
+fn every_packet_passes_the_filter_and_comes_out_right() {
+    let cases = cases(&bench(&["--quick", "--json", "--seed", "7", "filter-*"]));
+    for (name, rules) in [
+        ("filter-1k-off", 0.0),
+        ("filter-1k", 1_000.0),
+        ("filter-10k-off-warm", 0.0),
+        ("filter-10k-one", 1.0),
+        ("filter-10k-warm", 10_000.0),
+        ("filter-10k-worst-off", 0.0),
+        ("filter-10k-worst-warm", 10_000.0),
+    ] {
+        let case = cases.iter().find(|case| case["case"] == name);
+        let case = case.unwrap_or_else(|| panic!("no {name}"));
+        assert_eq!(number(case, "rules"), rules, "{name}");
+        assert_eq!(number(case, "routes"), 1_000_001.0, "{name}");
+        let has_filter = rules > 0.0;
+        assert_eq!(number(case, "rules_memory_bytes") > 0.0, has_filter, "{name}");
+        assert_eq!(number(case, "rules_build_seconds") > 0.0, has_filter, "{name}");
+    }
+}
+
 #[test]
 fn two_workers_are_compared_with_one() {
     let cores = std::thread::available_parallelism().expect("a number of cores").get();

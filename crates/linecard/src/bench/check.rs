@@ -148,8 +148,9 @@ mod tests {
     use linecard_tables::generator::ipv4_routes;
     use linecard_wire::ipv4;
 
+    use super::super::ranks::{Ranks, Spread};
     use super::super::tables::Network;
-    use super::super::traffic::{Ranks, Spread};
+    use super::super::traffic::Draw;
     use super::*;
 
     const ROUND: u32 = 3;
@@ -158,7 +159,7 @@ mod tests {
     fn forwarded() -> (Network<u32>, Source<u32>, PortId, Vec<u8>) {
         let network = Network::new(ipv4_routes(1, 100), 1, true).expect("tables");
         let ranks = Arc::new(Ranks::new(Spread::Uniform, 100));
-        let source = Source::new(1, Arc::clone(network.prefixes()), ranks);
+        let source = Source::new(1, Draw::Routes(Arc::clone(network.prefixes()), ranks));
         let header = source.header(ROUND, 0);
         let departure = network.reference().departure(&header).expect("a route");
         let mut packet = vec![0; 60];
@@ -192,7 +193,7 @@ mod tests {
 
     #[test]
     fn every_wrong_byte_is_noticed() {
-        for at in 0..42 {
+        for at in 0..58 {
             assert!(verdict(|_, packet| packet[at] ^= 1).is_err(), "byte {at}");
         }
         for at in [8, 12, 16] {

@@ -18,17 +18,19 @@ use anyhow::{Context, bail, ensure};
 use linecard_forwarder::{IdlePolicy, PuntLimit, PuntSink, Worker, WorkerConfig, WorkerPort};
 use linecard_io::{MemoryConfig, PacketMemory};
 use linecard_packet::{CountersReader, PortId, PortTotals, WorkerCounters};
+use linecard_services::filter::FilterStatsReader;
 use linecard_services::route::{RouteCapacities, RouteStats};
 use linecard_tables::generator::Random;
 
 use super::check::Checker;
 use super::empty::Empty;
+use super::filters::Filters;
 use super::hands::{self, Traffickers};
 use super::machine::{Scrubber, pin};
 use super::meter::{Instructions, Meter};
 use super::port::{Phase, Stage};
 use super::tables::{Network, PORTS, Routable};
-use super::traffic::{Ranks, Sizes, Source, Traffic};
+use super::traffic::{Draw, Sizes, Source, Traffic};
 
 /// Packets that are written before a worker gets them, when they are to be in the cache: few enough
 /// for the second level.
@@ -50,6 +52,13 @@ pub(super) struct Course {
     pub(super) seed: u64,
     /// Memory to read until packets have left the caches.
     pub(super) scrub_bytes: u64,
+}
+
+/// What the workers of a case carry, and by which tables.
+pub(super) struct Load<'a, A: Traffic> {
+    pub(super) network: &'a Network<A>,
+    pub(super) filters: Option<&'a Filters>,
+    pub(super) draw: Draw<A>,
 }
 
 /// What one round took.
@@ -108,6 +117,7 @@ struct Lane<A: Traffic> {
     worker: Worker,
     stage: Arc<Stage<Traffickers<A>>>,
     counters: CountersReader,
+    filter_stats: Option<FilterStatsReader>,
     empty: Empty,
     clock: Instant,
     meter: Meter,
@@ -125,14 +135,13 @@ struct Lane<A: Traffic> {
 /// When memory runs out, or a packet did not come out as it should.
 pub(super) fn run<A: Traffic + Routable>(
     course: &Course,
-    network: &Network<A>,
-    ranks: &Arc<Ranks>,
+    load: &Load<'_, A>,
     (place, core): (usize, usize),
     meter: &Meter,
     start: &Start<'_>,
 ) -> anyhow::Result<Laps> {
     pin(core);
-    let lane = Lane::new(course, network, ranks, place, meter);
+    let lane = Lane::new(course, load, place, meter);
     if start.ends(lane.is_err()) {
         lane?;
         return Ok(Laps { rounds: Vec::new(), alone: Vec::new(), looked_up: 0 });
@@ -160,7 +169,7 @@ pub(super) fn run<A: Traffic + Routable>(
         }
     }
     outcome?;
-    lane.balance()?;
+    lane.balance(load.filters)?;
     let looked_up = lane.stage.with(|hands| hands.checker.looked_up());
     Ok(Laps { rounds, alone, looked_up })
 }
@@ -168,17 +177,16 @@ pub(super) fn run<A: Traffic + Routable>(
 impl<A: Traffic + Routable> Lane<A> {
     fn new(
         course: &Course,
-        network: &Network<A>,
-        ranks: &Arc<Ranks>,
+        load: &Load<'_, A>,
         place: usize,
         meter: &Meter,
     ) -> anyhow::Result<Self> {
-        let frames = course.frames;
+        let (frames, network) = (course.frames, load.network);
         // Each worker has packets of its own.
         let seed = Random::new(course.seed.wrapping_add(place as u64)).next_u64();
         let mut memory = packet_memory(frames)?;
         let pool = hands::prepare::<A>(&mut memory, frames, course.sizes, &mut Random::new(seed));
-        let source = Source::new(seed, Arc::clone(network.prefixes()), Arc::clone(ranks));
+        let source = Source::new(seed, load.draw.clone());
         let checker = Checker::new(Arc::clone(network.reference()), course.packets);
         let stage = Stage::new(Traffickers::new(source, checker, pool, course.batch));
         let counters = WorkerCounters::new(usize::from(PORTS));
@@ -187,7 +195,7 @@ impl<A: Traffic + Routable> Lane<A> {
             let queue = stage.queue(id, course.batch, frames as usize);
             WorkerPort { id, queues: vec![Box::new(queue)] }
         };
-        let worker = Worker::new(WorkerConfig {
+        let mut worker = Worker::new(WorkerConfig {
             ports: (0..PORTS).map(PortId).map(port).collect(),
             memory,
             tables: network.subscription(),
@@ -198,10 +206,17 @@ impl<A: Traffic + Routable> Lane<A> {
             flow_hash_seed: course.seed,
             idle: IdlePolicy::default(),
         })?;
+        let filter_stats = load.filters.map(|filters| {
+            let stats = filters.stats();
+            let reader = stats.reader();
+            worker.filter(&filters.subscription(), stats);
+            reader
+        });
         Ok(Self {
             worker,
             stage,
             counters: reader,
+            filter_stats,
             empty: Empty::new(course.batch, frames as usize)?,
             clock: Instant::now(),
             meter: meter.clone(),
@@ -284,8 +299,8 @@ impl<A: Traffic + Routable> Lane<A> {
         (carried, cycles)
     }
 
-    /// Every packet is in one account: those of the worker's counters.
-    fn balance(&self) -> anyhow::Result<()> {
+    /// Every packet is in one account of the worker's counters, and in one of its filter's.
+    fn balance(&self, filters: Option<&Filters>) -> anyhow::Result<()> {
         let ports = self.counters.read();
         for (port, totals) in ports.iter().enumerate() {
             ensure!(totals.balance() == 0, "the books of port {port} do not balance: {totals:?}");
@@ -294,7 +309,10 @@ impl<A: Traffic + Routable> Lane<A> {
         if all.total_balance() != 0 || all.sent_packets != all.received_packets {
             bail!("not all packets that came in were sent: {all:?}");
         }
-        Ok(())
+        match filters.zip(self.filter_stats.as_ref()) {
+            Some((filters, stats)) => filters.balance(stats, &all),
+            None => Ok(()),
+        }
     }
 }
 

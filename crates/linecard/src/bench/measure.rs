@@ -8,13 +8,17 @@ use anyhow::{Context, ensure};
 use serde::Serialize;
 
 use super::cases::{Case, Recipe, Routes};
+use super::cycles::Cycles;
 use super::empty;
-use super::lane::{self, Course, Laps, Round, Start};
+use super::filters::{self, Filters};
+use super::lane::{self, Course, Laps, Load, Start};
 use super::machine::{LINE_BYTES, Machine, cores, take_priority};
-use super::meter::{Meter, Spread};
+use super::meter::Meter;
 use super::prefixes::{self, Prefixes};
+use super::ranks::Ranks;
+use super::rules::{Asked, RuleSet};
 use super::tables::{Network, PORTS, Routable};
-use super::traffic::{Family, GAP_BYTES, Ranks, Sizes, Traffic};
+use super::traffic::{Draw, Family, GAP_BYTES, Sizes, Traffic};
 use super::{Args, Progress, ROUNDS, ROUNDS_QUICK};
 
 /// Rounds in which caches, branch predictors and the processor's clock settle.
@@ -60,6 +64,11 @@ pub(super) struct Figures {
     pub(super) routes: usize,
     /// One copy of the tables, from an empty one.
     pub(super) routes_load_seconds: f64,
+    /// Rules of the filter that each packet passes; 0 for none.
+    pub(super) rules: usize,
+    /// From rules to a filter that can be published.
+    pub(super) rules_build_seconds: f64,
+    pub(super) rules_memory_bytes: usize,
     pub(super) rounds: usize,
     /// Of all workers and rounds.
     pub(super) packets: u64,
@@ -71,6 +80,12 @@ pub(super) struct Figures {
     pub(super) seed: u64,
     #[serde(flatten)]
     pub(super) machine: Machine,
+}
+
+/// The rules of a case, and the filter if there is one.
+struct Ruled {
+    set: Arc<RuleSet<u32>>,
+    filters: Option<Filters>,
 }
 
 /// The routes and tables of the last case, for the next.
@@ -171,12 +186,31 @@ impl<'a> Bench<'a> {
         let (workers, cores) = (recipe.workers, self.cores.len());
         ensure!(workers <= cores, "{workers} workers need as many cores; there are {cores}");
         let course = self.course(&recipe);
-        let laps = self.laps(case, &recipe, &course)?;
+        let ruled = self.ruled(&recipe)?;
+        let laps = self.laps(case, &recipe, &course, ruled.as_ref())?;
         self.progress.step();
-        Ok(self.figures(case, &recipe, &course, &laps))
+        let filters = ruled.and_then(|ruled| ruled.filters);
+        let size = filters.map_or_else(filters::Size::default, |filters| filters.size());
+        Ok(self.figures(case, &recipe, &course, &laps, size))
     }
 
-    fn laps(&mut self, case: &Case, recipe: &Recipe, course: &Course) -> anyhow::Result<Vec<Laps>> {
+    fn ruled(&self, recipe: &Recipe) -> anyhow::Result<Option<Ruled>> {
+        let Some(filtering) = recipe.filtering else { return Ok(None) };
+        let set = RuleSet::new(&filtering, self.args.seed);
+        let filters = match filtering.asked {
+            Asked::Nothing => None,
+            asked => Some(Filters::new(set.asked(asked))?),
+        };
+        Ok(Some(Ruled { set: Arc::new(set), filters }))
+    }
+
+    fn laps(
+        &mut self,
+        case: &Case,
+        recipe: &Recipe,
+        course: &Course,
+        ruled: Option<&Ruled>,
+    ) -> anyhow::Result<Vec<Laps>> {
         if let Routes::None { touch } = recipe.routes {
             self.progress.say(case.name.to_owned());
             return Ok(vec![empty::run(course, touch, &self.meter, self.cores[0])?]);
@@ -188,8 +222,16 @@ impl<'a> Bench<'a> {
         }
         self.progress.say(case.name.to_owned());
         match &self.loaded {
-            Some((_, Loaded::Ipv4(network))) => self.workers(recipe, course, network),
-            Some((_, Loaded::Ipv6(network))) => self.workers(recipe, course, network),
+            Some((_, Loaded::Ipv4(network))) => {
+                let rules = ruled.map(|ruled| Draw::Rules(Arc::clone(&ruled.set)));
+                let draw = rules.unwrap_or_else(|| by_routes(recipe, network));
+                let filters = ruled.and_then(|ruled| ruled.filters.as_ref());
+                self.workers(recipe, course, &Load { network, filters, draw })
+            }
+            Some((_, Loaded::Ipv6(network))) => {
+                let draw = by_routes(recipe, network);
+                self.workers(recipe, course, &Load { network, filters: None, draw })
+            }
             None => Ok(Vec::new()),
         }
     }
@@ -205,6 +247,9 @@ impl<'a> Bench<'a> {
             }
             Routes::Ipv4 { routes, multipath } => {
                 Loaded::Ipv4(Network::new(prefixes::ipv4(routes, seed), seed, multipath)?)
+            }
+            Routes::Ipv4AndDefault { routes } => {
+                Loaded::Ipv4(Network::new(prefixes::ipv4_and_default(routes, seed), seed, false)?)
             }
             Routes::None { .. } => unreachable!("there is nothing to load"),
         })
@@ -238,18 +283,17 @@ impl<'a> Bench<'a> {
         &self,
         recipe: &Recipe,
         course: &Course,
-        network: &Network<A>,
+        load: &Load<'_, A>,
     ) -> anyhow::Result<Vec<Laps>> {
-        let ranks = Arc::new(Ranks::new(recipe.spread, network.prefixes().len()));
         let tick = || self.progress.tick();
         let start = Start::new(recipe.workers, &tick);
         thread::scope(|scope| {
             let lane = |(place, &core): (usize, &usize)| {
-                let (ranks, start) = (&ranks, &start);
+                let start = &start;
                 thread::Builder::new()
                     .name(format!("worker-{place}"))
                     .spawn_scoped(scope, move || {
-                        lane::run(course, network, ranks, (place, core), &self.meter, start)
+                        lane::run(course, load, (place, core), &self.meter, start)
                     })
                     .context("start a worker's thread")
             };
@@ -262,7 +306,14 @@ impl<'a> Bench<'a> {
         })
     }
 
-    fn figures(&self, case: &Case, recipe: &Recipe, course: &Course, laps: &[Laps]) -> Figures {
+    fn figures(
+        &self,
+        case: &Case,
+        recipe: &Recipe,
+        course: &Course,
+        laps: &[Laps],
+        filter: filters::Size,
+    ) -> Figures {
         let cycles = Cycles::of(laps);
         let net = cycles.net;
         let family = recipe.routes.family();
@@ -304,6 +355,9 @@ impl<'a> Bench<'a> {
             ports: PORTS,
             routes,
             routes_load_seconds: load,
+            rules: filter.rules,
+            rules_build_seconds: filter.build.as_secs_f64(),
+            rules_memory_bytes: filter.memory_bytes,
             rounds: laps.first().map_or(0, |laps| laps.rounds.len()),
             packets: rounds.map(|round| round.packets).sum(),
             packets_looked_up: laps.iter().map(|laps| laps.looked_up).sum(),
@@ -325,78 +379,8 @@ impl Loaded {
     }
 }
 
-/// Cycles and instructions a packet.
-struct Cycles {
-    /// Of a worker; of several, as if all were as fast, which gives the rate they have together.
-    net: Spread,
-    gross: f64,
-    /// How much faster all workers are together than one is alone.
-    speedup: Option<f64>,
-    overhead: f64,
-    instructions: Option<f64>,
-}
-
-impl Cycles {
-    /// Of the rounds of all workers, whose rates add up.
-    fn of(laps: &[Laps]) -> Self {
-        let rounds = laps.iter().map(|laps| laps.rounds.len()).min().unwrap_or(0);
-        let by_packet = |cycles: u64, packets: u64| cycles as f64 / packets.max(1) as f64;
-        let all = || laps.iter().flat_map(|laps| &laps.rounds);
-        let empty: Vec<f64> = all().map(|lap| by_packet(lap.empty_cycles, lap.packets)).collect();
-        let overhead = Spread::of(&empty).median;
-        let instructions: Option<Vec<f64>> =
-            all().map(|lap| Some(by_packet(lap.instructions?, lap.packets))).collect();
-        let lap_net = |lap: &Round| by_packet(lap.cycles, lap.packets) - overhead;
-        let together = |round: usize| {
-            let rates = laps.iter().map(|laps| 1.0 / lap_net(&laps.rounds[round]));
-            laps.len() as f64 / rates.sum::<f64>()
-        };
-        let net = Spread::of(&(0..rounds).map(together).collect::<Vec<_>>());
-        let alone: Vec<f64> = laps.iter().flat_map(|laps| &laps.alone).map(lap_net).collect();
-        let speedup = |alone: &[f64]| Spread::of(alone).median * laps.len() as f64 / net.median;
-        Self {
-            net,
-            gross: net.median + overhead,
-            speedup: (!alone.is_empty()).then(|| speedup(&alone)),
-            overhead,
-            instructions: instructions.map(|counts| Spread::of(&counts).median),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rounds(cycles: &[u64]) -> Vec<Round> {
-        let round = |&cycles: &u64| Round {
-            packets: 10,
-            cycles,
-            empty_cycles: 50,
-            instructions: Some(400),
-        };
-        cycles.iter().map(round).collect()
-    }
-
-    #[test]
-    fn queues_are_left_out() {
-        let rounds = rounds(&[650, 750, 950]);
-        let cycles = Cycles::of(&[Laps { rounds, alone: Vec::new(), looked_up: 0 }]);
-        assert_eq!((cycles.gross, cycles.overhead), (75.0, 5.0));
-        assert_eq!((cycles.net.min, cycles.net.median, cycles.net.max), (60.0, 70.0, 90.0));
-        assert_eq!((cycles.instructions, cycles.speedup), (Some(40.0), None));
-    }
-
-    #[test]
-    fn the_rates_of_workers_add_up() {
-        let laps = |together, alone| Laps {
-            rounds: rounds(&[together]),
-            alone: rounds(&[alone]),
-            looked_up: 0,
-        };
-        // 1/60 and 1/90 packets a cycle are as much as twice 1/72.
-        let cycles = Cycles::of(&[laps(650, 590), laps(950, 590)]);
-        assert!((cycles.net.median - 72.0).abs() < 1e-9, "{}", cycles.net.median);
-        assert!(cycles.speedup.is_some_and(|speedup| (speedup - 1.5).abs() < 1e-9));
-    }
+/// Packets for the routes, from anywhere.
+fn by_routes<A: Traffic + Routable>(recipe: &Recipe, network: &Network<A>) -> Draw<A> {
+    let ranks = Ranks::new(recipe.spread, network.prefixes().len());
+    Draw::Routes(Arc::clone(network.prefixes()), Arc::new(ranks))
 }

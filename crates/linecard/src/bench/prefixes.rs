@@ -136,6 +136,13 @@ pub(super) fn ipv4(routes: usize, seed: u64) -> Vec<Prefix<u32>> {
     shuffled(forwarded.collect(), seed)
 }
 
+/// The same with a default route, so that there is a route for every destination.
+pub(super) fn ipv4_and_default(routes: usize, seed: u64) -> Vec<Prefix<u32>> {
+    let mut prefixes = ipv4(routes, seed);
+    prefixes.push(Prefix::default_route());
+    prefixes
+}
+
 fn shuffled<T>(mut items: Vec<T>, seed: u64) -> Vec<T> {
     let mut random = Random::new(seed ^ 0x5348_5546);
     for i in (1..items.len()).rev() {

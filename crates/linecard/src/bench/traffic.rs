@@ -1,8 +1,11 @@
 //! The packets: which destinations, which sizes, and a header that is new each time.
 //!
 //! A packet is a function of (seed, round, number), so that the checker can make it again and hold
-//! the bytes that came out against it. The number travels in the packet itself: in IPv4 in the
-//! identification and the source port, in IPv6 in the flow label and the source port.
+//! the bytes that came out against it. The number travels in the packet itself: in IPv4 behind the
+//! longest header, that of TCP, in IPv6 in the flow label and the source port.
+//!
+//! What the router is to be tested with decides on the rest ([`Draw`]): destinations on its routes, from
+//! anywhere, in UDP; or packets that its filters' rules ask for.
 //!
 //! Sizes are those on the wire, frame check sequence included (RFC 2544 9): a frame in memory is 4
 //! bytes shorter. IMIX is 7 : 4 : 1 of 64, 594 and 1,518 bytes, in IP packets 46, 576 and 1,500. The
@@ -10,11 +13,16 @@
 
 use std::sync::Arc;
 
+use linecard_tables::classifier::Key;
 use linecard_tables::generator::Random;
 use linecard_tables::hash::{FlowHash, FlowIpv4, FlowIpv6};
 use linecard_tables::lpm::{Address, Prefix};
 use linecard_wire::MacAddress;
 use linecard_wire::ethernet;
+use linecard_wire::ip::Protocol;
+
+use super::ranks::Ranks;
+use super::rules::RuleSet;
 
 /// Frame check sequence, which a frame in memory does not have.
 pub(super) const FCS_BYTES: usize = 4;
@@ -24,8 +32,13 @@ pub(super) const GAP_BYTES: usize = 20;
 const TTL: u8 = 64;
 /// The longest frame without its check sequence.
 pub(super) const FRAME_BYTES_MAX: usize = 1518 - FCS_BYTES;
-const UDP: u8 = 17;
+const TCP: u8 = Protocol::TCP.0;
+const UDP: u8 = Protocol::UDP.0;
 const UDP_HEADER_BYTES: usize = 8;
+const TCP_HEADER_BYTES: usize = 20;
+const TCP_FLAGS_OFFSET: usize = 13;
+/// The number of an IPv4 packet, behind its headers.
+const LABEL_BYTES: usize = 4;
 /// Any odd number has an inverse modulo 2^32; this one spreads neighbouring numbers.
 const SPREAD: u32 = 0x9e37_79b1;
 
@@ -74,59 +87,16 @@ impl Family {
     }
 }
 
-/// How destinations are drawn. Bits behind the prefix are random always.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Spread {
-    /// Each prefix as often as any other.
-    Uniform,
-    /// The prefix of rank k with a weight of k^−s; ranks have nothing to do with addresses.
-    Zipf(f64),
-}
-
-/// Draws prefixes of a table by rank.
-#[derive(Debug)]
-pub(super) struct Ranks {
-    /// Sum of the weights up to and with each rank, scaled to 64 bits; empty for equal weights.
-    cumulative: Vec<u64>,
-    ranks: usize,
-}
-
-impl Ranks {
-    pub(super) fn new(spread: Spread, ranks: usize) -> Self {
-        let cumulative = match spread {
-            Spread::Uniform => Vec::new(),
-            Spread::Zipf(s) => {
-                let mut sum = 0.0;
-                let sums: Vec<f64> = (1..=ranks)
-                    .map(|rank| {
-                        sum += (rank as f64).powf(-s);
-                        sum
-                    })
-                    .collect();
-                sums.iter().map(|at| (at / sum * u64::MAX as f64) as u64).collect()
-            }
-        };
-        Self { cumulative, ranks }
-    }
-
-    /// A rank from 0.
-    pub(super) fn draw(&self, random: &mut Random) -> usize {
-        if self.cumulative.is_empty() {
-            return random.below(self.ranks);
-        }
-        let at = random.next_u64();
-        self.cumulative.partition_point(|&sum| sum < at).min(self.ranks - 1)
-    }
-}
-
 /// An address family as the generator writes it.
 pub(super) trait Traffic: Address {
     const FAMILY: Family;
-    /// Bytes from the Ethernet header to the end of the UDP header.
+    /// Bytes from the Ethernet header to the end of what is written: the rest are zeroes.
     const HEADERS_BYTES: usize;
 
     /// A source that a router forwards from.
     fn source(random: &mut Random) -> Self;
+    /// This address, or where no router forwards from or to it, one that differs in the first bits.
+    fn forwarded(self) -> Self;
     /// Writes EtherType, IP and UDP header behind the MAC addresses; `hops` are left.
     fn write(header: &Header<Self>, hops: u8, packet: &mut [u8]);
     /// The header of a packet, with the hops left; `None` when it has none of this family.
@@ -142,39 +112,54 @@ pub(super) struct Header<A> {
     pub(super) destination: A,
     /// Where the packet's number is.
     pub(super) label: u32,
+    pub(super) protocol: u8,
+    /// 0 where the protocol has no ports.
+    pub(super) source_port: u16,
     pub(super) destination_port: u16,
+    /// 0 but for TCP.
+    pub(super) tcp_flags: u8,
 }
 
-impl<A> Header<A> {
-    fn source_port(&self) -> u16 {
-        self.label as u16
-    }
+/// What packets are drawn from.
+#[derive(Debug, Clone)]
+pub(super) enum Draw<A: Address> {
+    /// Destinations from routes, by rank; not one of them may be missing.
+    Routes(Arc<Vec<Prefix<A>>>, Arc<Ranks>),
+    /// Whole headers from the rules of a filter: IPv4 only, for the number has no room in others.
+    Rules(Arc<RuleSet<A>>),
 }
 
 /// Makes packet `number` of any round.
-pub(super) struct Source<A> {
+pub(super) struct Source<A: Address> {
     seed: u64,
-    prefixes: Arc<Vec<Prefix<A>>>,
-    ranks: Arc<Ranks>,
+    draw: Draw<A>,
 }
 
 impl<A: Traffic> Source<A> {
-    /// `prefixes` are drawn from by rank and must not be empty.
-    pub(super) fn new(seed: u64, prefixes: Arc<Vec<Prefix<A>>>, ranks: Arc<Ranks>) -> Self {
-        Self { seed, prefixes, ranks }
+    pub(super) fn new(seed: u64, draw: Draw<A>) -> Self {
+        Self { seed, draw }
     }
 
     /// The header of packet `number` in `round`: another in each round.
     pub(super) fn header(&self, round: u32, number: u32) -> Header<A> {
         let key = u64::from(round) << 32 | u64::from(number);
         let mut random = Random::new(self.seed ^ key.wrapping_mul(0xd6e8_feb8_6659_fd93));
-        let prefix = self.prefixes[self.ranks.draw(&mut random)];
-        let host = A::mask(prefix.length()) ^ A::mask(A::BITS);
-        Header {
-            source: A::source(&mut random),
-            destination: prefix.bits() | (random.address::<A>() & host),
-            label: number.wrapping_mul(SPREAD),
-            destination_port: random.next_u64() as u16,
+        let label = number.wrapping_mul(SPREAD);
+        match &self.draw {
+            Draw::Routes(prefixes, ranks) => {
+                let prefix = prefixes[ranks.draw(&mut random)];
+                let host = A::mask(prefix.length()) ^ A::mask(A::BITS);
+                Header {
+                    source: A::source(&mut random),
+                    destination: prefix.bits() | (random.address::<A>() & host),
+                    label,
+                    protocol: UDP,
+                    source_port: label as u16,
+                    destination_port: random.next_u64() as u16,
+                    tcp_flags: 0,
+                }
+            }
+            Draw::Rules(rules) => Header::of_key(&rules.key(&mut random), label),
         }
     }
 
@@ -192,6 +177,24 @@ impl<A: Traffic> Source<A> {
     }
 }
 
+impl<A: Address> Header<A> {
+    /// The header of the packet that a filter sees as this key.
+    fn of_key(key: &Key<A>, label: u32) -> Self {
+        let protocol = key.kind as u8;
+        let has_ports = [TCP, UDP].contains(&protocol);
+        let with = |has: bool, value: u16| if has { value } else { 0 };
+        Self {
+            source: key.source,
+            destination: key.destination,
+            label,
+            protocol,
+            source_port: with(has_ports, key.source_port),
+            destination_port: with(has_ports, key.destination_port),
+            tcp_flags: with(protocol == TCP, key.marks) as u8,
+        }
+    }
+}
+
 /// The inverse of an odd number modulo 2^32, by Newton's iteration: each step doubles the bits.
 const fn inverse(odd: u32) -> u32 {
     let mut inverse = odd;
@@ -205,7 +208,7 @@ const fn inverse(odd: u32) -> u32 {
 
 impl Traffic for u32 {
     const FAMILY: Family = Family::Ipv4;
-    const HEADERS_BYTES: usize = ethernet::HEADER_LENGTH + 20 + UDP_HEADER_BYTES;
+    const HEADERS_BYTES: usize = ethernet::HEADER_LENGTH + 20 + TCP_HEADER_BYTES + LABEL_BYTES;
 
     fn source(random: &mut Random) -> Self {
         // 1 to 223 without 127, which is no source (RFC 1812 5.3.7).
@@ -213,22 +216,40 @@ impl Traffic for u32 {
         (first + u32::from(first >= 127)) << 24 | random.next_u64() as u32 >> 8
     }
 
+    fn forwarded(self) -> Self {
+        // Not 0/8, 127/8, multicast and class E, as above.
+        let first = match self >> 24 {
+            0 => 1,
+            127 => 63,
+            first @ 224.. => first - 192,
+            first => first,
+        };
+        first << 24 | self & 0xff_ffff
+    }
+
     fn write(header: &Header<Self>, hops: u8, packet: &mut [u8]) {
         let ip_bytes = packet.len() - ethernet::HEADER_LENGTH;
         let mut bytes = [0; Self::HEADERS_BYTES - 12];
         bytes[..2].copy_from_slice(&[0x08, 0x00]);
-        let (ip, udp) = bytes[2..].split_at_mut(20);
+        let (ip, upper) = bytes[2..].split_at_mut(20);
         ip[0] = 0x45;
         ip[2..4].copy_from_slice(&(ip_bytes as u16).to_be_bytes());
         ip[4..6].copy_from_slice(&((header.label >> 16) as u16).to_be_bytes());
         ip[8] = hops;
-        ip[9] = UDP;
+        ip[9] = header.protocol;
         ip[12..16].copy_from_slice(&header.source.to_be_bytes());
         ip[16..20].copy_from_slice(&header.destination.to_be_bytes());
         let checksum = linecard_wire::checksum::checksum(ip);
         ip[10..12].copy_from_slice(&checksum.to_be_bytes());
-        // The UDP checksum stays 0: not computed (RFC 768).
-        write_udp(udp, header.source_port(), header.destination_port, ip_bytes - 20);
+        let (upper, label) = upper.split_at_mut(TCP_HEADER_BYTES);
+        match header.protocol {
+            // The checksum stays 0: not computed (RFC 768), and of TCP a router looks at none.
+            UDP => write_udp(upper, header.source_port, header.destination_port, ip_bytes - 20),
+            TCP => write_tcp(upper, header),
+            // An echo reply, in GRE no options: zeroes.
+            _ => (),
+        }
+        label.copy_from_slice(&header.label.to_be_bytes());
         packet[12..Self::HEADERS_BYTES].copy_from_slice(&bytes);
     }
 
@@ -238,13 +259,16 @@ impl Traffic for u32 {
         let word = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
         let is_whole = word(12) == 0x0800
             && ip.verify_checksum()
-            && ip.protocol().0 == UDP
             && usize::from(ip.total_length()) + ethernet::HEADER_LENGTH == packet.len();
+        let protocol = ip.protocol().0;
         let header = Header {
             source: ip.source().to_bits(),
             destination: ip.destination().to_bits(),
-            label: u32::from(word(18)) << 16 | u32::from(word(34)),
+            label: u32::from(word(54)) << 16 | u32::from(word(56)),
+            protocol,
+            source_port: word(34),
             destination_port: word(36),
+            tcp_flags: if protocol == TCP { bytes[34 + TCP_FLAGS_OFFSET] } else { 0 },
         };
         is_whole.then_some((header, ip.ttl()))
     }
@@ -253,8 +277,8 @@ impl Traffic for u32 {
         hash.ipv4(&FlowIpv4 {
             source: header.source,
             destination: header.destination,
-            protocol: UDP,
-            source_port: header.source_port(),
+            protocol: header.protocol,
+            source_port: header.source_port,
             destination_port: header.destination_port,
         })
     }
@@ -269,6 +293,10 @@ impl Traffic for u128 {
         random.address::<Self>() >> 3 | 1 << 125
     }
 
+    fn forwarded(self) -> Self {
+        self << 3 >> 3 | 1 << 125
+    }
+
     fn write(header: &Header<Self>, hops: u8, packet: &mut [u8]) {
         let payload_bytes = packet.len() - ethernet::HEADER_LENGTH - 40;
         let mut bytes = [0; Self::HEADERS_BYTES - 12];
@@ -281,7 +309,7 @@ impl Traffic for u128 {
         ip[8..24].copy_from_slice(&header.source.to_be_bytes());
         ip[24..40].copy_from_slice(&header.destination.to_be_bytes());
         // The checksum is left at 0, which hosts refuse (RFC 8200 8.1) and routers do not look at.
-        write_udp(udp, header.source_port(), header.destination_port, payload_bytes);
+        write_udp(udp, header.source_port, header.destination_port, payload_bytes);
         packet[12..Self::HEADERS_BYTES].copy_from_slice(&bytes);
     }
 
@@ -296,7 +324,10 @@ impl Traffic for u128 {
             source: ip.source().to_bits(),
             destination: ip.destination().to_bits(),
             label: u32::from(word(16)) << 16 | u32::from(word(54)),
+            protocol: UDP,
+            source_port: word(54),
             destination_port: word(56),
+            tcp_flags: 0,
         };
         is_whole.then_some((header, ip.hop_limit()))
     }
@@ -306,7 +337,7 @@ impl Traffic for u128 {
             source: header.source,
             destination: header.destination,
             protocol: UDP,
-            source_port: header.source_port(),
+            source_port: header.source_port,
             destination_port: header.destination_port,
             flow_label: header.label >> 16,
         })
@@ -319,11 +350,20 @@ fn write_udp(udp: &mut [u8], source_port: u16, destination_port: u16, bytes: usi
     udp[4..6].copy_from_slice(&(bytes as u16).to_be_bytes());
 }
 
+fn write_tcp(tcp: &mut [u8], header: &Header<u32>) {
+    tcp[..2].copy_from_slice(&header.source_port.to_be_bytes());
+    tcp[2..4].copy_from_slice(&header.destination_port.to_be_bytes());
+    // The header's length in words (RFC 9293 3.1).
+    tcp[TCP_FLAGS_OFFSET - 1] = (TCP_HEADER_BYTES as u8 / 4) << 4;
+    tcp[TCP_FLAGS_OFFSET] = header.tcp_flags;
+}
+
 /// Hops left to a packet that a router has forwarded once.
 pub(super) const TTL_FORWARDED: u8 = TTL - 1;
 
 #[cfg(test)]
 mod tests {
+    use super::super::ranks::Spread;
     use super::*;
 
     fn written<A: Traffic>(header: &Header<A>, bytes: usize) -> Vec<u8> {
@@ -337,7 +377,7 @@ mod tests {
         for number in [0, 1, 77, u32::MAX] {
             let prefix = Prefix::new(0x0a00_0000u32, 8).expect("a prefix");
             let ranks = Arc::new(Ranks::new(Spread::Uniform, 1));
-            let source = Source::new(5, Arc::new(vec![prefix]), Arc::clone(&ranks));
+            let source = Source::new(5, Draw::Routes(Arc::new(vec![prefix]), Arc::clone(&ranks)));
             let header = source.header(3, number);
             assert!(prefix.contains(header.destination));
             assert_eq!(Source::number(&header), number);
@@ -345,27 +385,11 @@ mod tests {
             assert_eq!(u32::read(&written(&header, 60)), Some((header, TTL)));
 
             let prefix = Prefix::new(0x2001_0db8u128 << 96, 32).expect("a prefix");
-            let header = Source::new(5, Arc::new(vec![prefix]), ranks).header(3, number);
+            let draw = Draw::Routes(Arc::new(vec![prefix]), ranks);
+            let header = Source::new(5, draw).header(3, number);
             assert_eq!(Source::number(&header), number);
             assert_eq!(u128::read(&written(&header, 62)), Some((header, TTL)));
         }
-    }
-
-    #[test]
-    fn zipf_ranks_fall_off_as_one_over_the_rank() {
-        let ranks = Ranks::new(Spread::Zipf(1.0), 10_000);
-        let mut random = Random::new(1);
-        let mut drawn = vec![0u32; 10_000];
-        for _ in 0..1_000_000 {
-            drawn[ranks.draw(&mut random)] += 1;
-        }
-        // The harmonic number of 10,000 is 9.7876: the first rank gets 102,170 of a million.
-        for (rank, expected) in [(1, 102_170.0), (2, 51_085.0), (10, 10_217.0), (100, 1_021.7)] {
-            let error = (f64::from(drawn[rank - 1]) - expected).abs() / expected;
-            assert!(error < 0.1, "rank {rank}: {} instead of {expected}", drawn[rank - 1]);
-        }
-        let tail: u32 = drawn[1_000..].iter().sum();
-        assert!((220_000..250_000).contains(&tail), "{tail} of 1,000,000; 235,300 are right");
     }
 
     #[test]
