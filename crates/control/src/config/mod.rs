@@ -22,7 +22,7 @@ pub use resolved::{
     Api, Config, InterfaceRef, KernelDriver, KernelPort, Marker, Martians, Memory, PolicePer,
     PoliceUnit, Policer, Port, PortKind, PortServices, Punt, ReversePath, RouteAction,
     RouteCacheMode, Router, StaticInterface, StaticNeighbour, StaticNextHop, StaticPort,
-    StaticRoute, Tables, VlanTag, Workers, XdpMode, ZeroCopy,
+    StaticRoute, Tables, TransmitMode, VlanTag, Workers, XdpMode, ZeroCopy,
 };
 
 pub use static_facts::StaticFacts;
