@@ -7,6 +7,7 @@
 //! | [`hash`] | which flow is this? (5-tuple and IPv6 flow label to 32 bits) |
 //! | [`classifier`] | which rule is the first that this packet matches? |
 //! | [`exact`] | which neighbour has this address on this interface? |
+//! | [`meter`] | is this packet within its rate? (three-colour markers, exact; shared rates) |
 //! | [`publication`] | how do readers get changes without waiting, and writers memory back? |
 //! | [`memory`] | what can this processor do? (prefetch, instructions chosen at set-up) |
 //! | [`generator`] | routes and addresses drawn like the Internet's, for tests and benchmarks |
@@ -22,12 +23,13 @@ pub mod generator;
 pub mod hash;
 pub mod lpm;
 pub mod memory;
+pub mod meter;
 pub mod next_hop;
 pub mod publication;
 
 use std::fmt;
 
-/// What [`publication`] shares between threads; its model test has loom's in this place.
+/// What [`publication`] and [`meter`] share between threads; their model tests have loom's in this place.
 mod sync {
     pub(crate) use std::sync::{Arc, Mutex, MutexGuard, atomic};
     pub(crate) use std::thread;

@@ -2,7 +2,7 @@
 //!
 //!     cargo bench -p linecard-tables -- [SECTION…] [prefixes.txt[.gz]]
 //!
-//! Sections: `lpm`, `updates`, `others`, `classifier`; all without one. A file has one prefix a line, IPv4 and IPv6; without
+//! Sections: `lpm`, `updates`, `meters`, `others`, `classifier`; all without one. A file has one prefix a line, IPv4 and IPv6; without
 //! one the routes are generated. Each figure is the median over rounds with the least and the most, in
 //! cycles of the time stamp counter an operation (a unit of time: the counter's rate is printed).
 //!
@@ -14,6 +14,7 @@ mod compare;
 mod compare_acl;
 mod lpm;
 mod measure;
+mod meters;
 mod others;
 mod prefixes;
 mod updates;
@@ -23,7 +24,7 @@ use linecard_tables::memory::Instructions;
 use measure::Meter;
 use prefixes::Prefixes;
 
-const SECTIONS: [&str; 4] = ["lpm", "updates", "others", "classifier"];
+const SECTIONS: [&str; 5] = ["lpm", "updates", "meters", "others", "classifier"];
 
 fn main() {
     // `cargo test --all-targets` runs this too, without the flag that `cargo bench` adds.
@@ -54,6 +55,9 @@ fn main() {
     }
     if wants("updates") {
         updates::run(&prefixes);
+    }
+    if wants("meters") {
+        meters::run(&meter);
     }
     if wants("others") {
         others::run(&meter);
