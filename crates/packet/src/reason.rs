@@ -85,6 +85,10 @@ reasons! {
         MartianSource = "martian_source",
         /// A destination address that must not be forwarded (RFC 1812 5.3.7, RFC 4291 2.5).
         MartianDestination = "martian_destination",
+        /// Its source is not reached where it came from (RFC 3704, by the port's reverse-path check).
+        ReversePath = "reverse_path",
+        /// Above the rate of a policer that drops what is (RFC 2475 2.3.3.4).
+        Policed = "policed",
         /// The route is of type blackhole.
         Blackhole = "blackhole",
         /// A filter's rule, or its default, says so.

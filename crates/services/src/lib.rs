@@ -3,4 +3,6 @@
 //! to a batch) and `stats` (what it counts). Who has read one can find their way in the next.
 
 pub mod filter;
+pub mod police;
 pub mod route;
+pub mod source;

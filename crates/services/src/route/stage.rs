@@ -98,9 +98,7 @@ pub fn process(
     scratch: &mut RouteScratch,
     stats: &mut RouteStats,
 ) {
-    if batch.unadmitted > 0 {
-        admit(batch, memory, tables);
-    }
+    admit(batch, memory, tables);
     let Batch { frames, metadata, verdicts, destinations_ipv4, destinations_ipv6, .. } = batch;
     let mut step = Step { frames, metadata, verdicts, memory, tables, hash, stats };
 
@@ -110,8 +108,15 @@ pub fn process(
 }
 
 /// Finds the incoming interface of each packet of which parse did not know it, and whether it routes
-/// packets that come this way.
-fn admit(batch: &mut Batch, memory: &PacketMemory, tables: &RouteTables) {
+/// packets that come this way. [`process`] does it too; a stage before it that needs the incoming
+/// interface calls it itself.
+///
+/// Cost: nothing where parse has admitted all packets, or it was called before.
+pub fn admit(batch: &mut Batch, memory: &PacketMemory, tables: &RouteTables) {
+    if batch.unadmitted == 0 {
+        return;
+    }
+    batch.unadmitted = 0;
     // Packets of a batch mostly share port and tags: the last answer is kept.
     let mut last = None;
     let packets = batch.frames.iter().zip(&mut batch.metadata).zip(&mut batch.verdicts);

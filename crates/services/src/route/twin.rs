@@ -13,8 +13,8 @@ use linecard_packet::{AdjacencyId, DropReason, InterfaceId, PuntReason, Verdict}
 use linecard_tables::next_hop::{MEMBERS_MAX, NO_NEXT_HOP};
 
 use super::{
-    Adjacency, Interface, Member, NextHop, NextHopGroupId, NextHopId, RouteCapacities, RouteUpdate,
-    Special, TAGS_MAX,
+    Adjacency, Interface, Member, NextHop, NextHopGroupId, NextHopId, ReverseRoute,
+    RouteCapacities, RouteUpdate, Special, TAGS_MAX,
 };
 
 /// What [`super::RouteTables`] holds, as plainly as can be.
@@ -220,6 +220,42 @@ impl RouteTwin {
         match adjacency.filter(resolved) {
             Some(adjacency) => Verdict::Forward { port: interface.port, adjacency },
             None => Verdict::Punt(PuntReason::NeighbourUnresolved),
+        }
+    }
+
+    /// As [`super::RouteTables::reverse`] for the best route to `address`; a group's first member tells
+    /// where none leaves by the interface.
+    #[must_use]
+    pub fn reverse(&self, address: IpAddr, interface: InterfaceId) -> ReverseRoute {
+        if self.left_to_kernel(address) {
+            return ReverseRoute::Unknown;
+        }
+        if !self.routes.keys().any(|prefix| prefix.contains(&address)) {
+            return ReverseRoute::Missing;
+        }
+        let mut next_hops = self.candidates(address);
+        next_hops.sort_unstable();
+        let found: Vec<_> = next_hops.iter().map(|id| self.reverse_by(*id, interface)).collect();
+        match found.first() {
+            _ if found.contains(&ReverseRoute::Here) => ReverseRoute::Here,
+            Some(first) => *first,
+            None => ReverseRoute::Unknown,
+        }
+    }
+
+    fn reverse_by(&self, next_hop: NextHopId, interface: InterfaceId) -> ReverseRoute {
+        let leaves_by = match self.next_hops.get(&next_hop) {
+            Some(NextHop::Gateway(id)) => self.adjacencies.get(id).map(|it| it.interface),
+            Some(NextHop::Connected(interface)) => Some(*interface),
+            Some(NextHop::Special(Special::Local)) => return ReverseRoute::Local,
+            Some(NextHop::Special(Special::NotServed)) => return ReverseRoute::Elsewhere,
+            Some(NextHop::Special(_)) => return ReverseRoute::Refused,
+            None => None,
+        };
+        match leaves_by {
+            Some(id) if id == interface => ReverseRoute::Here,
+            Some(_) => ReverseRoute::Elsewhere,
+            None => ReverseRoute::Unknown,
         }
     }
 

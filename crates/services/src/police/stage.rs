@@ -1,0 +1,223 @@
+//! The police stage: meters the packets that were brought to a policer, and does what their colour says.
+//!
+//! What may happen to a packet here:
+//!
+//! * drop `policed`: the policer drops packets of its colour, usually red;
+//! * it goes on with another DSCP;
+//! * nothing.
+//!
+//! Who brings packets: a filter's rules ([`PoliceScratch::push`]) and ports ([`PoliceScratch::gather_ports`]). A
+//! packet may be brought to several policers; they see it in the order of bringing, and those after
+//! one that drops it do not. A colour-aware policer takes the colour from the packet's DSCP, so what an earlier
+//! one has marked reaches a later one that way. Packets that a stage has decided before are not metered:
+//! what is punted has limits of its own.
+//!
+//! What is metered is the IP packet, header included (RFC 2697 section 2), plus the policer's overhead.
+
+use linecard_io::{Frame, PacketMemory};
+use linecard_packet::{BATCH_PACKETS_MAX, Batch, DropReason, Layer3, Metadata, Verdict};
+use linecard_tables::meter::Colour;
+use linecard_wire::{ipv4, ipv6};
+
+use super::meters::Packet;
+use super::{
+    ColourAction, PoliceStats, PoliceTables, PolicerId, PolicerMeters, assured_forwarding_colour,
+};
+
+/// How many packets ahead of the one that is metered its meter is asked for.
+const PREFETCH_PACKETS: usize = 8;
+
+/// Which packets of a batch go to which policers; allocated once.
+#[derive(Debug)]
+pub struct PoliceScratch {
+    places: Vec<u8>,
+    policers: Vec<u32>,
+}
+
+impl Default for PoliceScratch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl PoliceScratch {
+    /// A packet can be brought to so many policers on average; beyond that it passes.
+    const POLICERS_PER_PACKET: usize = 4;
+
+    /// Nothing is brought to any policer.
+    #[must_use]
+    pub fn new() -> Self {
+        let room = BATCH_PACKETS_MAX * Self::POLICERS_PER_PACKET;
+        Self { places: Vec::with_capacity(room), policers: Vec::with_capacity(room) }
+    }
+
+    /// Brings the packet at `place` to a policer; false when there is no room for more.
+    #[inline]
+    pub fn push(&mut self, place: u8, policer: PolicerId) -> bool {
+        let fits = self.places.len() < self.places.capacity();
+        if fits {
+            self.places.push(place);
+            self.policers.push(policer.0);
+        }
+        fits
+    }
+
+    /// Brings all undecided packets of ports that have a policer to it. Nothing where no port has one.
+    pub fn gather_ports(&mut self, batch: &Batch, tables: &PoliceTables) {
+        if tables.polices_no_port() {
+            return;
+        }
+        let mut start = 0;
+        for segment in &batch.segments {
+            let places = start..usize::from(segment.end);
+            start = places.end;
+            let Some(policer) = tables.port(segment.in_port) else { continue };
+            for place in places {
+                if batch.verdicts[place].is_undecided() {
+                    self.push(place as u8, policer);
+                }
+            }
+        }
+    }
+
+    /// True when no packet was brought.
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+}
+
+/// The DSCP of an IP packet; 0 for what is none.
+#[inline]
+fn dscp(packet: &[u8], metadata: &Metadata) -> u8 {
+    let header = packet.get(usize::from(metadata.layer3_offset)..);
+    match (metadata.layer3, header.and_then(<[u8]>::first_chunk)) {
+        (Layer3::Ipv4, Some([_, class])) => class >> 2,
+        // The traffic class lies across the first two bytes.
+        (Layer3::Ipv6, Some([first, second])) => (first << 2 | second >> 6) & 0x3f,
+        _ => 0,
+    }
+}
+
+/// The first 64 bits of the source address, IPv4 in the first 32 of them; 0 for what has none.
+#[inline]
+fn source(packet: &[u8], metadata: &Metadata) -> u64 {
+    let header = packet.get(usize::from(metadata.layer3_offset)..).unwrap_or_default();
+    match metadata.layer3 {
+        Layer3::Ipv4 => {
+            let octets = header.get(12..).and_then(<[u8]>::first_chunk);
+            u64::from(octets.map_or(0, |octets| u32::from_be_bytes(*octets))) << 32
+        }
+        Layer3::Ipv6 => {
+            let octets = header.get(8..).and_then(<[u8]>::first_chunk);
+            octets.map_or(0, |octets| u64::from_be_bytes(*octets))
+        }
+        Layer3::Other => 0,
+    }
+}
+
+/// What the packet's colour says.
+#[inline]
+fn act(
+    action: ColourAction,
+    frame: &mut Frame,
+    metadata: &Metadata,
+    memory: &mut PacketMemory,
+    verdict: &mut Verdict,
+) {
+    match action {
+        ColourAction::Pass => {}
+        ColourAction::Drop => *verdict = Verdict::Drop(DropReason::Policed),
+        ColourAction::Mark(dscp) => {
+            let packet = memory.packet_mut(frame);
+            let header = packet.get_mut(usize::from(metadata.layer3_offset)..).unwrap_or_default();
+            // Parse saw a whole header, so neither fails.
+            let _ = match metadata.layer3 {
+                Layer3::Ipv4 => ipv4::set_dscp(header, dscp),
+                _ => ipv6::set_dscp(header, dscp),
+            };
+        }
+    }
+}
+
+/// Meters all packets that `scratch` brings, which is empty afterwards. `now_nanoseconds` is the batch's time.
+///
+/// Cost: nothing without packets; else the meter and its counters, two cache lines written a policer.
+pub fn process(
+    batch: &mut Batch,
+    memory: &mut PacketMemory,
+    tables: &PoliceTables,
+    scratch: &mut PoliceScratch,
+    meters: &mut PolicerMeters,
+    stats: &mut PoliceStats,
+    now_nanoseconds: u64,
+) {
+    if scratch.is_empty() {
+        return;
+    }
+    let mut ahead = scratch.places.iter().zip(&scratch.policers);
+    for (place, policer) in ahead.by_ref().take(PREFETCH_PACKETS) {
+        prefetch(batch, memory, tables, meters, *place, *policer);
+    }
+    for (&place, &policer) in scratch.places.iter().zip(&scratch.policers) {
+        if let Some((place, policer)) = ahead.next() {
+            prefetch(batch, memory, tables, meters, *place, *policer);
+        }
+        let Some(entry) = tables.policer(policer) else { continue };
+        let place = usize::from(place);
+        let (Some(frame), Some(verdict)) =
+            (batch.frames.get_mut(place), batch.verdicts.get_mut(place))
+        else {
+            continue;
+        };
+        if !verdict.is_undecided() {
+            continue;
+        }
+        let metadata = &batch.metadata[place];
+        let bytes = metadata.layer3_length;
+        let colour = match entry.profile.is_aware() {
+            true => assured_forwarding_colour(dscp(memory.packet(frame), metadata)),
+            false => Colour::Green,
+        };
+        let packet = Packet { now_nanoseconds, bytes, colour };
+        let colour = match entry.sources {
+            None => meters.mark(tables, policer, entry, packet),
+            Some(prefixes) => {
+                let prefix = prefixes.of(metadata.layer3, source(memory.packet(frame), metadata));
+                let key = meters.source_key(policer, metadata.layer3, prefix);
+                let (colour, has_place) = meters.mark_source(tables, &key, entry, packet);
+                if !has_place {
+                    stats.count_refused_source();
+                }
+                colour
+            }
+        };
+        stats.count(policer, entry.profile.incarnation(), colour, bytes);
+        act(entry.actions[colour.index()], frame, metadata, memory, verdict);
+    }
+    scratch.places.clear();
+    scratch.policers.clear();
+}
+
+/// Asks for the meter of a packet that comes soon.
+#[inline]
+fn prefetch(
+    batch: &Batch,
+    memory: &PacketMemory,
+    tables: &PoliceTables,
+    meters: &mut PolicerMeters,
+    place: u8,
+    policer: u32,
+) {
+    let Some(entry) = tables.policer(policer) else { return };
+    let place = usize::from(place);
+    match (entry.sources, batch.frames.get(place)) {
+        (Some(prefixes), Some(frame)) => {
+            let metadata = &batch.metadata[place];
+            let prefix = prefixes.of(metadata.layer3, source(memory.packet(frame), metadata));
+            meters.prefetch_source(&meters.source_key(policer, metadata.layer3, prefix));
+        }
+        _ => meters.prefetch(tables, policer),
+    }
+}

@@ -1,0 +1,153 @@
+//! The policers as workers read them: what the control side publishes.
+//!
+//! A policer has a number, its slot; rules of a filter and ports refer to it by that. What it is told stands
+//! here and is read-only; what is in its buckets is each worker's own ([`super::PolicerMeters`]), or, when there
+//! are several workers, in a pool of credit that both copies of the tables point to. So a change
+//! of the rate leaves buckets and counters alone.
+//!
+//! A slot that is given to another policer gets another *incarnation*: the first packet that a worker
+//! has for it finds a meter and counters of an older one, and starts them anew. Nobody has to go through all
+//! workers and wait.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use linecard_packet::PortId;
+use linecard_tables::meter::{Pool, Profile};
+use linecard_tables::publication::Absorb;
+
+use super::{ColourAction, PoliceCapacities, Policer, SourcePrefixes};
+
+/// Names a policer: its slot, from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PolicerId(pub u32);
+
+/// One change of the tables.
+#[derive(Debug, Clone)]
+pub enum PoliceUpdate {
+    /// Adds a policer, or changes what it is told: the incarnation says which.
+    SetPolicer {
+        /// The slot.
+        id: PolicerId,
+        /// Another number than the policers had that were in this slot before.
+        incarnation: NonZeroU32,
+        /// What it is told.
+        policer: Policer,
+        /// The credit that workers share; the same one as before while the policer stays.
+        pool: Arc<Pool>,
+    },
+    /// Removes a policer: packets that are still brought to it pass.
+    RemovePolicer(PolicerId),
+    /// All packets that come in by the port are brought to the policer, or to none.
+    SetPort(PortId, Option<PolicerId>),
+}
+
+/// A policer as the packet path reads it.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) profile: Profile,
+    pub(super) actions: [ColourAction; 3],
+    pub(super) sources: Option<SourcePrefixes>,
+    pub(super) pool: Arc<Pool>,
+}
+
+/// All policers, and which of them a port has.
+#[derive(Debug)]
+pub struct PoliceTables {
+    capacities: PoliceCapacities,
+    workers: u32,
+    policers: Vec<Option<Entry>>,
+    ports: Vec<Option<PolicerId>>,
+    refused_updates: u64,
+}
+
+impl PoliceTables {
+    /// No policers. `workers` are those among which packets are spread, at least 1.
+    #[must_use]
+    pub fn new(capacities: &PoliceCapacities, workers: u32) -> Self {
+        Self {
+            capacities: *capacities,
+            workers: workers.max(1),
+            policers: Vec::new(),
+            ports: Vec::new(),
+            refused_updates: 0,
+        }
+    }
+
+    /// Updates that were beyond the capacity, or whose marker no meter can have. Such a policer is not
+    /// there, so its packets pass.
+    #[must_use]
+    pub fn refused_updates(&self) -> u64 {
+        self.refused_updates
+    }
+
+    /// True while no port has a policer; packets may still be brought to one by a rule.
+    #[inline]
+    #[must_use]
+    pub fn polices_no_port(&self) -> bool {
+        self.ports.is_empty()
+    }
+
+    /// Workers that share each policer's rate.
+    #[inline]
+    pub(super) fn workers(&self) -> u32 {
+        self.workers
+    }
+
+    #[inline]
+    pub(super) fn policer(&self, id: u32) -> Option<&Entry> {
+        self.policers.get(id as usize)?.as_ref()
+    }
+
+    #[inline]
+    pub(super) fn port(&self, port: PortId) -> Option<PolicerId> {
+        self.ports.get(port.index()).copied().flatten()
+    }
+
+    fn entry(&self, policer: &Policer, incarnation: NonZeroU32, pool: &Arc<Pool>) -> Option<Entry> {
+        // What each worker has of a source's packets nobody knows: see `sources`.
+        let marker = match policer.sources {
+            Some(_) => policer.marker.divided(self.workers),
+            None => policer.marker,
+        };
+        Some(Entry {
+            profile: Profile::new(&marker, policer.options, incarnation).ok()?,
+            actions: policer.actions,
+            sources: policer.sources,
+            pool: Arc::clone(pool),
+        })
+    }
+
+    fn set_port(&mut self, port: PortId, policer: Option<PolicerId>) {
+        if port.index() >= self.ports.len() {
+            self.ports.resize(port.index() + 1, None);
+        }
+        self.ports[port.index()] = policer;
+        let used = self.ports.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        self.ports.truncate(used);
+    }
+}
+
+impl Absorb<PoliceUpdate> for PoliceTables {
+    fn absorb(&mut self, update: &PoliceUpdate) {
+        match update {
+            PoliceUpdate::SetPolicer { id, incarnation, policer, pool } => {
+                let entry = self.entry(policer, *incarnation, pool);
+                let index = id.0 as usize;
+                let fits = id.0 < self.capacities.policers_max;
+                self.refused_updates += u64::from(!fits || entry.is_none());
+                if fits {
+                    let slots = self.policers.len().max(index + 1);
+                    self.policers.resize_with(slots, || None);
+                    self.policers[index] = entry;
+                }
+            }
+            PoliceUpdate::RemovePolicer(id) => {
+                if let Some(slot) = self.policers.get_mut(id.0 as usize) {
+                    *slot = None;
+                }
+            }
+            PoliceUpdate::SetPort(port, policer) => self.set_port(*port, *policer),
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! **source**: may this packet come from there? The reverse-path check (RFC 3704, RFC 8704) and the filter
+//! of special-purpose addresses (RFC 6890), by port.
+
+mod config;
+mod registry;
+mod stage;
+mod stats;
+mod table;
+pub mod twin;
+
+pub use config::{FeasibleList, MartianFilter, PortCheck, ReversePath, SourceCapacities};
+pub use registry::{Attributes, Entry, IPV4, IPV6};
+pub use stage::{SourceScratch, process};
+pub use stats::{SourceStats, SourceStatsReader};
+pub use table::{SourceTables, SourceUpdate};
