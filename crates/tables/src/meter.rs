@@ -94,7 +94,8 @@ impl Meter {
     /// Marks a packet of `bytes` bytes that has the colour `incoming` already (without effect for a
     /// colour-blind profile), and takes its tokens.
     ///
-    /// Cost: some 30 instructions without a branch that depends on the packet.
+    /// Cost: some 100 instructions without a branch that depends on the packet: 15 cycles while meters and
+    /// profiles are in the first-level cache, 17 with 1,000 of them (`cargo bench -p linecard-tables -- meters`).
     #[inline]
     pub fn mark(
         &mut self,

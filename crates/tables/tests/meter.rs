@@ -342,7 +342,7 @@ fn threads_that_share_a_rate_keep_it() {
                 let profile = profile(&plain(rate, burst), ProfileOptions::default(), 1);
                 let mut threads = Threads::new(count, profile);
                 let choose = |packet: u64| match uneven {
-                    true if packet % 64 != 0 => 0,
+                    true if !packet.is_multiple_of(64) => 0,
                     _ => (packet / 32) as usize % count,
                 };
                 let (passed, packets) = offer_to(&mut threads, 3 * rate, &[1500, 500, 64], choose);

@@ -1,7 +1,6 @@
 //! One worker's meters: what is in the buckets. Nobody else reads or writes them.
 
 use linecard_packet::Layer3;
-use linecard_tables::memory::prefetch_index_write;
 use linecard_tables::meter::{Colour, LeasedMeter, Meter};
 
 use super::PoliceCapacities;
@@ -35,16 +34,6 @@ impl PolicerMeters {
             own: vec![Meter::default(); policers].into(),
             leased: vec![LeasedMeter::default(); policers].into(),
             sources: SourceMeters::new(capacities.sources_max, seed),
-        }
-    }
-
-    /// Asks for what [`Self::mark`] will need of the policer.
-    #[inline]
-    pub(super) fn prefetch(&mut self, tables: &PoliceTables, policer: u32) {
-        if tables.workers() > 1 {
-            prefetch_index_write(&mut self.leased, policer as usize);
-        } else {
-            prefetch_index_write(&mut self.own, policer as usize);
         }
     }
 

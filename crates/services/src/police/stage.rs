@@ -24,7 +24,7 @@ use super::{
     ColourAction, PoliceStats, PoliceTables, PolicerId, PolicerMeters, assured_forwarding_colour,
 };
 
-/// How many packets ahead of the one that is metered its meter is asked for.
+/// How many packets ahead of the one that is metered its source's meter is asked for.
 const PREFETCH_PACKETS: usize = 8;
 
 /// Which packets of a batch go to which policers; allocated once.
@@ -143,7 +143,8 @@ fn act(
 
 /// Meters all packets that `scratch` brings, which is empty afterwards. `now_nanoseconds` is the batch's time.
 ///
-/// Cost: nothing without packets; else the meter and its counters, two cache lines written a policer.
+/// Cost: nothing without packets; else the meter and its counters, two cache lines written a policer: 16 to 24
+/// cycles a packet (`cargo bench -p linecard-services`), and 72 with a meter for each of 16,384 sources.
 pub fn process(
     batch: &mut Batch,
     memory: &mut PacketMemory,
@@ -156,7 +157,9 @@ pub fn process(
     if scratch.is_empty() {
         return;
     }
-    let mut ahead = scratch.places.iter().zip(&scratch.policers);
+    // The meters of policers stay in the caches, those of many sources do not.
+    let count = if tables.has_sources() { scratch.places.len() } else { 0 };
+    let mut ahead = scratch.places.iter().zip(&scratch.policers).take(count);
     for (place, policer) in ahead.by_ref().take(PREFETCH_PACKETS) {
         prefetch(batch, memory, tables, meters, *place, *policer);
     }
@@ -200,24 +203,21 @@ pub fn process(
     scratch.policers.clear();
 }
 
-/// Asks for the meter of a packet that comes soon.
+/// Asks for the meter of a source whose packet comes soon.
 #[inline]
 fn prefetch(
     batch: &Batch,
     memory: &PacketMemory,
     tables: &PoliceTables,
-    meters: &mut PolicerMeters,
+    meters: &PolicerMeters,
     place: u8,
     policer: u32,
 ) {
     let Some(entry) = tables.policer(policer) else { return };
     let place = usize::from(place);
-    match (entry.sources, batch.frames.get(place)) {
-        (Some(prefixes), Some(frame)) => {
-            let metadata = &batch.metadata[place];
-            let prefix = prefixes.of(metadata.layer3, source(memory.packet(frame), metadata));
-            meters.prefetch_source(&meters.source_key(policer, metadata.layer3, prefix));
-        }
-        _ => meters.prefetch(tables, policer),
+    if let (Some(prefixes), Some(frame)) = (entry.sources, batch.frames.get(place)) {
+        let metadata = &batch.metadata[place];
+        let prefix = prefixes.of(metadata.layer3, source(memory.packet(frame), metadata));
+        meters.prefetch_source(&meters.source_key(policer, metadata.layer3, prefix));
     }
 }

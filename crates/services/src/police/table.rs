@@ -58,6 +58,8 @@ pub struct PoliceTables {
     workers: u32,
     policers: Vec<Option<Entry>>,
     ports: Vec<Option<PolicerId>>,
+    /// Policers by source.
+    by_source: u32,
     refused_updates: u64,
 }
 
@@ -70,6 +72,7 @@ impl PoliceTables {
             workers: workers.max(1),
             policers: Vec::new(),
             ports: Vec::new(),
+            by_source: 0,
             refused_updates: 0,
         }
     }
@@ -86,6 +89,12 @@ impl PoliceTables {
     #[must_use]
     pub fn polices_no_port(&self) -> bool {
         self.ports.is_empty()
+    }
+
+    /// Whether a policer has a meter for each source.
+    #[inline]
+    pub(super) fn has_sources(&self) -> bool {
+        self.by_source > 0
     }
 
     /// Workers that share each policer's rate.
@@ -118,6 +127,15 @@ impl PoliceTables {
         })
     }
 
+    fn put(&mut self, index: usize, entry: Option<Entry>) {
+        let is_by_source = |entry: &Option<Entry>| {
+            u32::from(entry.as_ref().is_some_and(|entry| entry.sources.is_some()))
+        };
+        self.by_source += is_by_source(&entry);
+        self.by_source -= is_by_source(&self.policers[index]);
+        self.policers[index] = entry;
+    }
+
     fn set_port(&mut self, port: PortId, policer: Option<PolicerId>) {
         if port.index() >= self.ports.len() {
             self.ports.resize(port.index() + 1, None);
@@ -139,12 +157,12 @@ impl Absorb<PoliceUpdate> for PoliceTables {
                 if fits {
                     let slots = self.policers.len().max(index + 1);
                     self.policers.resize_with(slots, || None);
-                    self.policers[index] = entry;
+                    self.put(index, entry);
                 }
             }
             PoliceUpdate::RemovePolicer(id) => {
-                if let Some(slot) = self.policers.get_mut(id.0 as usize) {
-                    *slot = None;
+                if (id.0 as usize) < self.policers.len() {
+                    self.put(id.0 as usize, None);
                 }
             }
             PoliceUpdate::SetPort(port, policer) => self.set_port(*port, *policer),
