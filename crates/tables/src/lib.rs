@@ -8,6 +8,7 @@
 //! | [`classifier`] | which rule is the first that this packet matches? |
 //! | [`exact`] | which neighbour has this address on this interface? |
 //! | [`meter`] | is this packet within its rate? (three-colour markers, exact; shared rates) |
+//! | [`connections`] | which connection is this packet of, and how does it stand? (shared by workers) |
 //! | [`publication`] | how do readers get changes without waiting, and writers memory back? |
 //! | [`memory`] | what can this processor do? (prefetch, instructions chosen at set-up) |
 //! | [`generator`] | routes and addresses drawn like the Internet's, for tests and benchmarks |
@@ -18,6 +19,7 @@
 //! that others can replay their operations against it.
 
 pub mod classifier;
+pub mod connections;
 pub mod exact;
 pub mod generator;
 pub mod hash;
@@ -29,7 +31,7 @@ pub mod publication;
 
 use std::fmt;
 
-/// What [`publication`] and [`meter`] share between threads; their model tests have loom's in this place.
+/// What [`publication`], [`meter`] and [`connections`] share between threads; their model tests have loom's in this place.
 mod sync {
     pub(crate) use std::sync::{Arc, Mutex, MutexGuard, atomic};
     pub(crate) use std::thread;
