@@ -95,6 +95,10 @@ reasons! {
         Filtered = "filtered",
         /// The same, and the sender is told.
         FilterRejected = "filter_rejected",
+        /// It would begin a connection, and its source has begun as many as it may.
+        ConnectionLimit = "connection_limit",
+        /// It would begin a connection, and there is no room for one.
+        ConnectionTableFull = "connection_table_full",
         /// The outgoing port is down or was removed.
         PortDown = "port_down",
         /// The outgoing port's transmit queue is full.

@@ -2,7 +2,7 @@
 //!
 //!     cargo bench -p linecard-tables -- [SECTION…] [prefixes.txt[.gz]]
 //!
-//! Sections: `lpm`, `updates`, `meters`, `others`, `classifier`; all without one. A file has one prefix a line, IPv4 and IPv6; without
+//! Sections: `lpm`, `updates`, `meters`, `others`, `classifier`, `connections`; all without one. A file has one prefix a line, IPv4 and IPv6; without
 //! one the routes are generated. Each figure is the median over rounds with the least and the most, in
 //! cycles of the time stamp counter an operation (a unit of time: the counter's rate is printed).
 //!
@@ -12,6 +12,7 @@
 mod classifier;
 mod compare;
 mod compare_acl;
+mod connections;
 mod lpm;
 mod measure;
 mod meters;
@@ -24,7 +25,7 @@ use linecard_tables::memory::Instructions;
 use measure::Meter;
 use prefixes::Prefixes;
 
-const SECTIONS: [&str; 5] = ["lpm", "updates", "meters", "others", "classifier"];
+const SECTIONS: [&str; 6] = ["lpm", "updates", "meters", "others", "classifier", "connections"];
 
 fn main() {
     // `cargo test --all-targets` runs this too, without the flag that `cargo bench` adds.
@@ -65,5 +66,7 @@ fn main() {
     if wants("classifier") {
         classifier::run::<u32>("IPv4", &meter);
         classifier::run::<u128>("IPv6", &meter);
+    if wants("connections") {
+        connections::run(&meter);
     }
 }
