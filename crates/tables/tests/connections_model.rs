@@ -15,7 +15,12 @@ mod memory {
 #[path = "../src/hash.rs"]
 mod hash;
 
-#[allow(dead_code, unreachable_pub, reason = "the crate's file, of which the models use a part")]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "the crate's file, of which the models use a part"
+)]
 #[path = "../src/connections/mod.rs"]
 mod connections;
 

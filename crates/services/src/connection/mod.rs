@@ -17,8 +17,13 @@
 //! new: replay batches of one packet where that matters.
 //!
 //! **Fragments.** The first fragment of a datagram has the ports; its state is kept, and later fragments get it
-//! ([`fragments`]). Later ones that come before the first are invalid, and so are fragments of TCP, which
+//! (`fragments`). Later ones that come before the first are invalid, and so are fragments of TCP, which
 //! avoids them (RFC 9293 3.7.2) and whose windows cannot be checked by parts.
+//!
+//! **Cost**, nanoseconds a packet for classify + commit with 1,000, 65,536 and a million connections of each of
+//! TCP and UDP over IPv4 (`cargo bench -p linecard-services --bench connection`; 1 ns is 2.6 cycles of the time
+//! stamp counter there): next TCP segment 45 + 24, 53 + 28, 68 + 32; UDP 29 + 10, 40 + 15, 53 + 15; TCP without
+//! connection 28 + 1, 31 + 1, 34 + 1; SYNs of a flood that all are let pass 27 + 122, 31 + 225, 36 + 285.
 //!
 //! Not looked at: upper-layer checksums (the hosts do), and what application protocols say about further
 //! connections (the kernel's helpers).

@@ -113,12 +113,18 @@ fn beside_another<const K: usize>(table: &ConnectionTable<K>, keys: &[[u64; K]],
 fn inserts<const K: usize>(connections: u32, meter: &Meter, keys: &[[u64; K]]) {
     let table = ConnectionTable::<K>::new(connections, &RULES, 1);
     let mut handles = vec![Handle::NONE; BATCH];
+    let mut fresh = vec![[0; K]; BATCH];
     let mut seen = 0;
     let figure = meter.rounds(keys.len(), || {
         for (number, keys) in keys.chunks_exact(BATCH).enumerate() {
             let now = Tick::from_nanoseconds((1 << 36) + ((seen + number as u64) << 26));
-            table.lookup_bulk(keys, now, &mut handles);
-            for key in keys {
+            // Other ones in each round.
+            for (new, key) in fresh.iter_mut().zip(keys) {
+                *new = *key;
+                new[0] ^= seen + 1;
+            }
+            table.lookup_bulk(&fresh, now, &mut handles);
+            for key in &fresh {
                 black_box(table.insert(key, &[1; 4], EMBRYONIC, now, |_, _| {}));
             }
         }
