@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
-use hyper::{Request, StatusCode, header};
+use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use linecard_observe::{
-    DropsReport, HealthReport, NeighboursReport, PortsReport, RouteQuery, RouteReport, RoutesReport,
+    DropsReport, FiltersReport, HealthReport, NeighboursReport, PortsReport, ReloadReport, RouteQuery,
+    RouteReport, RoutesReport,
 };
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
@@ -18,6 +19,9 @@ use crate::routes::Problem;
 
 /// How long a daemon may take for an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a reload may take: a hundred thousand rules are read and judged within it.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -140,13 +144,38 @@ impl Client {
         self.get("/v1/health")
     }
 
+    /// All filters with their rules' counters.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn filters(&self) -> Result<FiltersReport, ClientError> {
+        self.get("/v1/filters")
+    }
+
+    /// Makes the daemon read its configuration again.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; [`ClientError::Refused`] says what is wrong with the configuration.
+    pub fn reload(&self) -> Result<ReloadReport, ClientError> {
+        self.ask(Method::POST, "/v1/reload", RELOAD_TIMEOUT)
+    }
+
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.ask(Method::GET, path, ANSWER_TIMEOUT)
+    }
+
+    fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        timeout: Duration,
+    ) -> Result<T, ClientError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| self.system(error))?;
         let (status, body) = runtime.block_on(async {
-            let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.fetch(path)).await;
+            let answer = tokio::time::timeout(timeout, self.fetch(method, path)).await;
             answer.unwrap_or_else(|_| Err(ClientError::TimedOut(self.socket.clone())))
         })?;
         if status == StatusCode::OK {
@@ -158,7 +187,7 @@ impl Client {
         Err(ClientError::Refused { socket: self.socket.clone(), status: status.as_u16(), error })
     }
 
-    async fn fetch(&self, path: &str) -> Result<(StatusCode, Bytes), ClientError> {
+    async fn fetch(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), ClientError> {
         let stream =
             UnixStream::connect(&self.socket).await.map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
@@ -174,7 +203,9 @@ impl Client {
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         // What goes wrong on the connection comes out of the request as well.
         tokio::spawn(connection);
-        let request = Request::get(path)
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
             .header(header::HOST, "localhost")
             .header(header::ACCEPT, "application/json")
             .body(Empty::<Bytes>::new())

@@ -6,6 +6,8 @@
 //! | `GET /v1/routes?prefix=…&covers=…&after=…&limit=…` | [`linecard_observe::RoutesReport`], a page |
 //! | `GET /v1/neighbours` | [`linecard_observe::NeighboursReport`] |
 //! | `GET /v1/drops` | [`linecard_observe::DropsReport`] |
+//! | `GET /v1/filters` | [`linecard_observe::FiltersReport`] |
+//! | `POST /v1/reload` | [`linecard_observe::ReloadReport`], or 422 with what is wrong |
 //! | `GET /v1/health` | [`linecard_observe::HealthReport`] |
 //!
 //! It is served on a unix socket, so that file permissions say who may ask, and by a thread of its

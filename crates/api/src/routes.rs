@@ -6,10 +6,11 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use linecard_observe::{
-    DropsReport, HealthReport, NeighboursReport, PortsReport, RouteQuery, RoutesReport,
+    DropsReport, FiltersReport, HealthReport, NeighboursReport, PortsReport, ReloadReport, RouteQuery,
+    RoutesReport,
 };
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,18 @@ pub trait Source: Send + Sync + 'static {
     fn neighbours(&self) -> NeighboursReport;
     /// The state of the daemon.
     fn health(&self) -> HealthReport;
+    /// All filters with their rules' counters.
+    fn filters(&self) -> FiltersReport {
+        FiltersReport::default()
+    }
+    /// Reads the configuration again and applies what can be applied without a restart. May take longer than
+    /// other calls.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration; nothing is changed then.
+    fn reload(&self) -> Result<ReloadReport, String> {
+        Err("this daemon has no configuration file to read again".to_owned())
+    }
     /// The counters by reason.
     fn drops(&self) -> DropsReport {
         DropsReport::of(&self.ports())
@@ -53,6 +66,8 @@ pub(crate) fn router(source: Arc<dyn Source>) -> Router {
             "/v1/neighbours",
             get(|State(source): Shared| async move { Json(source.neighbours()) }),
         )
+        .route("/v1/filters", get(|State(source): Shared| async move { Json(source.filters()) }))
+        .route("/v1/reload", post(reload))
         .route("/v1/routes", get(routes))
         .fallback(unknown)
         .with_state(source)
@@ -72,8 +87,15 @@ async fn routes(
     }
 }
 
+async fn reload(State(source): State<Arc<dyn Source>>) -> Response {
+    match source.reload() {
+        Ok(report) => Json(report).into_response(),
+        Err(error) => problem(StatusCode::UNPROCESSABLE_ENTITY, error),
+    }
+}
+
 async fn unknown(uri: Uri) -> Response {
-    let known = "/v1/ports, /v1/routes, /v1/neighbours, /v1/drops, /v1/health";
-    let error = format!("there is no {}: GET one of {known}", uri.path());
+    let known = "/v1/ports, /v1/routes, /v1/neighbours, /v1/drops, /v1/filters, /v1/health";
+    let error = format!("there is no {}: GET one of {known}, or POST /v1/reload", uri.path());
     problem(StatusCode::NOT_FOUND, error)
 }

@@ -96,6 +96,18 @@ frame of IN is addressed, and everything is routed to one gateway behind OUT.")]
     /// Ask the running daemon
     #[command(subcommand)]
     Show(ShowCommand),
+    /// Make the running daemon read its configuration again: filters and sets
+    #[command(after_help = "\
+Examples:
+  linecard check && linecard reload
+  linecard reload --json | jq .changed_filters
+
+Nothing is changed when anything in the file is wrong. What else differs in the file takes a restart,
+and is named. Counters of rules that stay go on.")]
+    Reload {
+        #[command(flatten)]
+        daemon: Daemon,
+    },
     /// Show Linecard at work: on network namespaces as root, else in memory
     #[command(after_help = "\
 Examples:
@@ -234,6 +246,18 @@ Examples:
     Neighbours {
         #[command(flatten)]
         daemon: Daemon,
+    },
+    /// Filters, their rules, and what each has counted
+    #[command(after_help = "\
+Examples:
+  linecard show filters
+  linecard show filters edge
+  linecard show filters --json | jq '.filters[].rules[] | select(.packets > 0)'")]
+    Filters {
+        #[command(flatten)]
+        daemon: Daemon,
+        /// Only this filter [default: all]
+        name: Option<String>,
     },
     /// Why packets were dropped or handed to the kernel
     #[command(after_help = "\

@@ -4,6 +4,7 @@
 //! same labels as the counters (`linecard_packet::DropReason`).
 
 pub mod drops;
+pub mod filters;
 pub mod health;
 pub mod neighbours;
 pub mod ports;
@@ -11,6 +12,7 @@ pub mod route_cache;
 pub mod routes;
 
 pub use drops::{DropsReport, PortPackets, ReasonReport};
+pub use filters::{FilterReport, FiltersReport, ReloadReport, RuleReport};
 pub use health::{HealthReport, HealthState};
 pub use neighbours::{NeighbourReport, NeighbourState, NeighboursReport};
 pub use ports::{PassedReport, PortReport, PortState, PortsReport};

@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::ensure;
 use ipnet::IpNet;
 use linecard_api::Client;
 use linecard_observe::{
-    DropsReport, HealthReport, HealthState, NeighboursReport, PortReport, PortsReport,
-    ReasonReport, RouteCacheState, RouteQuery, RouteReport, route_cache,
+    DropsReport, FilterReport, FiltersReport, HealthReport, HealthState, NeighboursReport, PortReport,
+    PortsReport, ReasonReport, RouteCacheState, RouteQuery, RouteReport, RuleReport, route_cache,
 };
 
 use super::watch;
@@ -37,6 +38,14 @@ pub(crate) fn run(command: ShowCommand, json: bool) -> anyhow::Result<ExitCode> 
         ShowCommand::Drops { daemon, all } => {
             let report = asked(daemon).drops()?;
             if json { output::json(&report)? } else { output::line(&drops(&report, all))? }
+        }
+        ShowCommand::Filters { daemon, name } => {
+            let mut report = asked(daemon).filters()?;
+            if let Some(name) = name {
+                report.filters.retain(|filter| filter.name == name);
+                ensure!(!report.filters.is_empty(), "there is no filter `{name}`");
+            }
+            if json { output::json(&report)? } else { output::line(&filters(&report))? }
         }
         ShowCommand::Health { daemon } => {
             let report = asked(daemon).health()?;
@@ -157,6 +166,40 @@ fn neighbours(report: &NeighboursReport) -> String {
         ]
     };
     output::table(&columns, report.neighbours.iter().map(row))
+}
+
+/// A table a filter.
+fn filters(report: &FiltersReport) -> String {
+    if report.filters.is_empty() {
+        return "there are no filters".to_owned();
+    }
+    let columns = [
+        Column::Text("rule"),
+        Column::Text("action"),
+        Column::Number("packets"),
+        Column::Number("bytes"),
+        Column::Text("match"),
+    ];
+    let row = |rule: &RuleReport| {
+        vec![
+            rule.name.clone(),
+            rule.action.clone(),
+            count(rule.packets),
+            count(rule.bytes),
+            rule.condition.clone(),
+        ]
+    };
+    let table = |filter: &FilterReport| {
+        let at = |what: &str, ports: &[String]| match ports {
+            [] => String::new(),
+            ports => format!(", {what} of {}", ports.join(", ")),
+        };
+        let places = at("input", &filter.input_ports) + &at("output", &filter.output_ports);
+        let places = if places.is_empty() { ", attached nowhere".to_owned() } else { places };
+        let table = output::table(&columns, filter.rules.iter().map(row));
+        format!("filter {}{places}:\n{table}", filter.name)
+    };
+    report.filters.iter().map(table).collect::<Vec<_>>().join("\n\n")
 }
 
 fn health(report: &HealthReport) -> String {
