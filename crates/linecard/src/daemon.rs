@@ -12,16 +12,19 @@
 mod advice;
 mod claim;
 mod control_loop;
+mod filters;
 mod link_watch;
 mod live_ports;
 mod neighbours;
 mod ports;
 mod publisher;
 mod redirects;
+mod reload;
 mod source;
 mod workers;
 
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -38,20 +41,24 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tracing::info;
 
 use self::control_loop::ControlLoop;
+use self::filters::Filters;
 use self::live_ports::LivePorts;
 use self::ports::{Plan, ServedPort};
 use self::publisher::Publisher;
 use self::redirects::Redirects;
 pub(crate) use self::redirects::{is_veth, takes_frames};
+use self::reload::Origin;
 use self::source::{DaemonSource, Shared};
 use self::workers::Workers;
 
 /// Runs until SIGINT, SIGTERM or SIGHUP.
 ///
+/// `path` is the file that the configuration is from, if it is from one: what a reload reads again.
+///
 /// # Errors
 /// What keeps the router from starting: a missing interface, privilege or kernel feature, each
 /// with its remedy; or a thread that cannot go on.
-pub(crate) fn run(config: Config) -> anyhow::Result<()> {
+pub(crate) fn run(config: Config, path: Option<PathBuf>) -> anyhow::Result<()> {
     let signals = signals()?;
     prefer();
     let started = Instant::now();
@@ -68,6 +75,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     let switch = DeadManSwitch::new(plan.workers)
         .map_err(|error| ports::explain("map a BPF array", error))?;
 
+    let mut filters = Filters::new(&config)?;
     let redirects = Redirects::open(&config);
     let cache = redirects.as_ref().ok().map(|redirects| Arc::clone(&redirects.cache));
     let mut served = plan.attach(&local, &switch, cache.as_ref())?;
@@ -78,7 +86,8 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     let bypassed = advice::give(&served, &rib);
     let tables = (publisher.writer(), cache.as_ref());
     let ways = (&punt, live.as_ref());
-    let mut workers = Workers::start(&config, &plan, &mut served, ways, tables, &switch)?;
+    let mut workers =
+        Workers::start(&config, &plan, &mut served, ways, tables, &mut filters, &switch)?;
     if let Ok(redirects) = &redirects {
         redirects.serve(&served);
     }
@@ -91,6 +100,8 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         bypassed,
         redirects,
         live,
+        filters: Mutex::new(filters),
+        origin: Origin { config, path },
     });
     let control = ControlLoop {
         shared: &shared,

@@ -8,6 +8,7 @@ mod demo;
 mod interrupt;
 mod output;
 mod replay;
+mod unserved;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 pub enum RouteCacheObstacle {
     /// The configuration says so.
     Mode,
+    /// Packets must pass services, which the classifiers do not have.
+    Services,
     /// The kernel does not give what it takes; with the kernel's words.
     Unavailable(String),
     /// The port is served by packet sockets.
@@ -101,6 +103,7 @@ impl RouteCacheObstacle {
     pub fn label(&self) -> &'static str {
         match self {
             Self::Mode => "mode_off",
+            Self::Services => "services",
             Self::Unavailable(_) => "unavailable",
             Self::PacketSocket => "packet_socket",
             Self::GenericMode => "generic_mode",
@@ -123,6 +126,7 @@ impl RouteCacheObstacle {
     pub fn description(&self) -> String {
         let text = match self {
             Self::Mode => "mode = \"off\" in [route_cache]",
+            Self::Services => "packets pass filters, which only the workers have",
             Self::Unavailable(error) => return format!("the kernel lacks what it takes: {error}"),
             Self::PacketSocket => "packet sockets cannot redirect: kind = \"xdp\" can",
             Self::GenericMode => "generic XDP would redirect no faster: xdp_mode = \"native\" does",

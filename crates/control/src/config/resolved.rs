@@ -50,6 +50,17 @@ pub struct Config {
     pub warnings: Vec<Warning>,
 }
 
+impl Config {
+    /// True when packets of some port must pass more than the route service.
+    #[must_use]
+    pub fn has_services(&self) -> bool {
+        self.ports.iter().any(|port| {
+            let PortServices { filter_in, filter_out, reverse_path, martians: _ } = port.services;
+            filter_in.is_some() || filter_out.is_some() || reverse_path != ReversePath::Off
+        })
+    }
+}
+
 /// Threads of the packet path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workers {

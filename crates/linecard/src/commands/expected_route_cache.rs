@@ -30,7 +30,7 @@ pub(super) fn of(config: &Config) -> Vec<Option<RouteCacheReport>> {
         false => Ok(HashSet::new()),
     };
     let kernel = Kernel { able: able.map_err(|error| error.to_string()) };
-    let everywhere = everywhere(config.route_cache);
+    let everywhere = everywhere(config);
     let mut kernel_ports = Vec::new();
     for (at, port) in config.ports.iter().enumerate() {
         let Some(options) = options(&port.kind) else { continue };
@@ -45,9 +45,12 @@ pub(super) fn of(config: &Config) -> Vec<Option<RouteCacheReport>> {
 }
 
 /// What keeps every port out, in the order in which the daemon finds it.
-fn everywhere(mode: RouteCacheMode) -> Option<RouteCacheObstacle> {
-    if mode == RouteCacheMode::Off {
+fn everywhere(config: &Config) -> Option<RouteCacheObstacle> {
+    if config.route_cache == RouteCacheMode::Off {
         return Some(RouteCacheObstacle::Mode);
+    }
+    if config.has_services() {
+        return Some(RouteCacheObstacle::Services);
     }
     let error = LossCounter::check_kernel().err()?;
     Some(RouteCacheObstacle::Unavailable(error.to_string()))

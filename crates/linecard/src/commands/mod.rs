@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod expected_route_cache;
 mod man;
+mod reload;
 mod replay;
 mod run;
 mod show;
@@ -21,6 +22,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Check(args) => check::run(&args, cli.json),
         Command::Replay(args) => replay::run(args, cli.json),
         Command::Show(command) => show::run(command, cli.json),
+        Command::Reload { daemon } => reload::run(&daemon, cli.json),
         Command::Bench(args) => bench::run(&args, cli.json),
         Command::Demo(args) => crate::demo::run(args, cli.json),
         Command::Completions { shell } => completions::run(shell),

@@ -1,12 +1,13 @@
 //! `linecard run`: the daemon.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use linecard_control::config;
 
 use crate::cli::RunArgs;
 use crate::daemon;
+use crate::unserved;
 
 /// Reads the configuration and runs the daemon until it is told to stop.
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
@@ -28,6 +29,12 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         let (line, path) = (warning.place.as_ref().map(|at| at.line), warning.path.display());
         tracing::warn!(line, %path, "{}", warning.message);
     }
-    daemon::run(config)?;
+    let path = args
+        .port
+        .is_empty()
+        .then(|| args.config.clone().unwrap_or_else(|| PathBuf::from(config::PATH_DEFAULT)));
+    let unserved = unserved::of(&config);
+    anyhow::ensure!(unserved.is_empty(), "not served yet: {}", unserved.join("; "));
+    daemon::run(config, path)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -9,8 +9,9 @@ use anyhow::ensure;
 use ipnet::IpNet;
 use linecard_api::Client;
 use linecard_observe::{
-    DropsReport, FilterReport, FiltersReport, HealthReport, HealthState, NeighboursReport, PortReport,
-    PortsReport, ReasonReport, RouteCacheState, RouteQuery, RouteReport, RuleReport, route_cache,
+    DropsReport, FilterReport, FiltersReport, HealthReport, HealthState, NeighboursReport,
+    PortReport, PortsReport, ReasonReport, RouteCacheState, RouteQuery, RouteReport, RuleReport,
+    route_cache,
 };
 
 use super::watch;

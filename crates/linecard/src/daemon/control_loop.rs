@@ -67,6 +67,9 @@ impl ControlLoop<'_> {
             if more {
                 patience = Duration::ZERO;
             }
+            if !self.shared.filters().publish() {
+                patience = patience.min(BUSY);
+            }
             self.follow_addresses();
             links.look(self.shared, self.punt, self.workers);
             targets.look(Instant::now(), self.shared);

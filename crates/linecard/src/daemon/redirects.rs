@@ -86,6 +86,9 @@ impl Redirects {
         if config.route_cache == RouteCacheMode::Off {
             return Err(RouteCacheObstacle::Mode);
         }
+        if config.has_services() {
+            return Err(RouteCacheObstacle::Services);
+        }
         let open = || {
             let cache = RouteCache::new(ENTRIES)?;
             let losses = LossCounter::attach(&cache)?;

@@ -12,17 +12,19 @@ use linecard_control::mirror;
 use linecard_control::rib::{HeldRoute, Rib};
 use linecard_io::Outcome;
 use linecard_observe::{
-    HealthReport, HealthState, NeighbourReport, NeighbourState, NeighboursReport, NextHopReport,
-    PassedReport, PortReport, PortRouteCacheReport, PortsReport, RouteCacheObstacle,
-    RouteCacheReport, RouteKind, RouteQuery, RouteReport, RoutesReport,
+    FiltersReport, HealthReport, HealthState, NeighbourReport, NeighbourState, NeighboursReport,
+    NextHopReport, PassedReport, PortReport, PortRouteCacheReport, PortsReport, ReloadReport,
+    RouteCacheObstacle, RouteCacheReport, RouteKind, RouteQuery, RouteReport, RoutesReport,
 };
 use linecard_packet::{AdjacencyId, PortId, PortTotals};
 
 use super::advice;
+use super::filters::Filters;
 use super::link_watch::state;
 use super::live_ports::LivePorts;
 use super::ports::ServedPort;
 use super::redirects::Redirects;
+use super::reload::Origin;
 use super::workers::WorkerReaders;
 
 /// What the control loop shares with the API's thread. No worker ever takes one of these locks.
@@ -40,6 +42,9 @@ pub(super) struct Shared {
     pub(super) redirects: Result<Redirects, RouteCacheObstacle>,
     /// The ports by which the worker sends live frames, if any.
     pub(super) live: Option<LivePorts>,
+    pub(super) filters: Mutex<Filters>,
+    /// What the daemon was started from.
+    pub(super) origin: Origin,
 }
 
 /// How the control side is doing.
@@ -67,6 +72,10 @@ impl Shared {
 
     pub(super) fn status(&self) -> MutexGuard<'_, Status> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn filters(&self) -> MutexGuard<'_, Filters> {
+        self.filters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Packets that all workers gave this adjacency.
@@ -188,6 +197,14 @@ impl Source for DaemonSource {
             .collect();
         neighbours.sort();
         NeighboursReport { neighbours }
+    }
+
+    fn filters(&self) -> FiltersReport {
+        self.shared.filters().report()
+    }
+
+    fn reload(&self) -> Result<ReloadReport, String> {
+        self.shared.origin.reload(&self.shared)
     }
 
     fn health(&self) -> HealthReport {

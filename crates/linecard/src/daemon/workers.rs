@@ -17,17 +17,22 @@ use linecard_io::{
 };
 use linecard_packet::counters::CountersReader;
 use linecard_packet::{BATCH_PACKETS_MAX, WorkerCounters};
+use linecard_services::filter::{FilterStats, FilterTables};
 use linecard_services::route::{
     RouteOffers, RouteStats, RouteStatsReader, RouteTables, RouteUpdate,
 };
-use linecard_tables::publication::Writer;
+use linecard_tables::publication::{Subscription, Writer};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::OwnedFd;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tracing::{error, info, warn};
 
+use super::filters::Filters;
 use super::live_ports::LivePorts;
 use super::ports::{KernelSide, Plan, ServedPort};
+
+/// What a worker's thread builds it from.
+type Parts = (WorkerConfig, Option<RouteOffers>, (Subscription<FilterTables>, FilterStats));
 
 /// What others may read of a worker.
 #[derive(Clone)]
@@ -56,6 +61,7 @@ impl Workers {
         ports: &mut [ServedPort],
         (punt, live): (&PuntDevice, Option<&LivePorts>),
         (tables, cache): (&Writer<RouteTables, RouteUpdate>, Option<&Arc<RouteCache>>),
+        filters: &mut Filters,
         switch: &Arc<DeadManSwitch>,
     ) -> anyhow::Result<Self> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
@@ -94,7 +100,8 @@ impl Workers {
         let cores = cores(config, plan.workers);
         for (number, worker) in configs.into_iter().enumerate() {
             let offers = cache.map(|cache| RouteOffers::new(Arc::clone(cache)));
-            workers.spawn(number, cores.get(number).copied(), (worker, offers), armed.clone())?;
+            let parts = (worker, offers, filters.for_worker());
+            workers.spawn(number, cores.get(number).copied(), parts, armed.clone())?;
         }
         drop(armed);
         for _ in 0..plan.workers {
@@ -109,7 +116,7 @@ impl Workers {
         &mut self,
         number: usize,
         core: Option<usize>,
-        (config, offers): (WorkerConfig, Option<RouteOffers>),
+        (config, offers, filters): Parts,
         armed: mpsc::Sender<()>,
     ) -> anyhow::Result<()> {
         let (stop, wake) = (Arc::clone(&self.stop), Arc::clone(&self.wake));
@@ -122,6 +129,7 @@ impl Workers {
                 if let Some(offers) = offers {
                     worker.offer_routes(offers);
                 }
+                worker.filter(&filters.0, filters.1);
                 let _armed = switch.arm(number)?;
                 // The receiver is gone only when another worker has failed.
                 let _ = armed.send(());

@@ -1,0 +1,74 @@
+//! Reading the configuration again while packets flow.
+
+use std::path::PathBuf;
+
+use linecard_control::config::{self, Config};
+use linecard_observe::ReloadReport;
+use tracing::info;
+
+use super::source::Shared;
+use crate::unserved;
+
+/// What the daemon was started from.
+pub(super) struct Origin {
+    pub(super) config: Config,
+    /// The file; `None` for `--port`.
+    pub(super) path: Option<PathBuf>,
+}
+
+impl Origin {
+    /// Reads the file again, and puts its filters in force.
+    ///
+    /// # Errors
+    /// What is wrong with it; nothing is changed then.
+    pub(super) fn reload(&self, shared: &Shared) -> Result<ReloadReport, String> {
+        let path =
+            self.path.as_ref().ok_or("started with --port: there is no file to read again")?;
+        let config = config::load(path).map_err(|errors| errors.to_string())?;
+        let unserved = unserved::of(&config);
+        if !unserved.is_empty() {
+            return Err(format!("not served yet: {}", unserved.join("; ")));
+        }
+        let mut needs_restart = self.differences(&config);
+        if config.has_services() && shared.redirects.is_ok() {
+            needs_restart.push("the first filter of a port, as the route cache is on".to_owned());
+        }
+        // Filters are attached to ports by number, and to none that does not pass the worker.
+        if !needs_restart.is_empty() {
+            return Ok(ReloadReport { needs_restart, ..ReloadReport::default() });
+        }
+        let changes = shared.filters().apply(&config).map_err(|error| format!("{error:#}"))?;
+        info!(changed = ?changes.changed, removed = ?changes.removed, "configuration was read again");
+        Ok(ReloadReport {
+            changed_filters: changes.changed,
+            removed_filters: changes.removed,
+            needs_restart,
+            warnings: config.warnings.iter().map(|warning| warning.message.clone()).collect(),
+        })
+    }
+
+    /// Sections in which a file differs from what the daemon was started with, but for filters.
+    fn differences(&self, new: &Config) -> Vec<String> {
+        let old = &self.config;
+        let without_filters = |config: &Config| {
+            let mut ports = config.ports.clone();
+            for port in &mut ports {
+                (port.services.filter_in, port.services.filter_out) = (None, None);
+            }
+            ports
+        };
+        [
+            (old.workers != new.workers, "[workers]"),
+            (old.memory != new.memory, "[memory]"),
+            (old.punt != new.punt, "[punt]"),
+            (old.api != new.api, "[api]"),
+            (old.tables != new.tables, "[tables]"),
+            (old.route_cache != new.route_cache, "[route_cache]"),
+            (old.transmit != new.transmit, "[transmit]"),
+            (without_filters(old) != without_filters(new), "[[port]]"),
+        ]
+        .into_iter()
+        .filter_map(|(differs, section)| differs.then(|| section.to_owned()))
+        .collect()
+    }
+}
