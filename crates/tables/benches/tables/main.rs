@@ -66,6 +66,7 @@ fn main() {
     if wants("classifier") {
         classifier::run::<u32>("IPv4", &meter);
         classifier::run::<u128>("IPv6", &meter);
+    }
     if wants("connections") {
         connections::run(&meter);
     }

@@ -2,7 +2,7 @@
 //! them is the best for a set of entries.
 
 use super::Entry;
-use super::entry::{PORTS_WORD, WORDS};
+use super::entry::{WORDS, ports_word};
 use crate::lpm::Address;
 
 /// The largest number of bits of a cut.
@@ -48,7 +48,7 @@ impl Cut {
 
     /// The ways of an entry.
     pub(super) fn spread<A: Address>(self, entry: &Entry<A>) -> Spread {
-        if usize::from(self.word) == PORTS_WORD {
+        if usize::from(self.word) == ports_word::<A>() {
             let (ports, shift) = match self.shift {
                 shift @ 16.. => (entry.source_ports, shift - 16),
                 shift => (entry.destination_ports, shift),
@@ -112,6 +112,7 @@ struct Set {
     samples: Vec<Sample>,
     of_total: usize,
     leaf_entries: usize,
+    ports_word: usize,
 }
 
 /// The best cut of these entries in bits that are not `known`; none if it is best to compare them all.
@@ -123,7 +124,7 @@ pub(super) fn best<'a, A: Address>(
     let total = entries.len();
     let step = total.div_ceil(SAMPLE_MAX);
     let samples: Vec<Sample> = entries.step_by(step).map(sample).collect();
-    let set = Set { samples, of_total: total, leaf_entries };
+    let set = Set { samples, of_total: total, leaf_entries, ports_word: ports_word::<A>() };
     let leaves = (total / leaf_entries).max(1) as u32;
     // Four ways a leaf: of those that nobody asks for some are shared, and others stay empty.
     let bits_most = (leaves.ilog2() + 3).clamp(2, CUT_BITS_MAX);
@@ -155,7 +156,7 @@ fn best_in_word(
     counts: &mut [u16],
     best: &mut (f32, Option<Cut>),
 ) {
-    let is_ports = word == PORTS_WORD;
+    let is_ports = word == set.ports_word;
     let asked = match is_ports {
         true => u32::MAX,
         false => set.samples.iter().fold(0, |asked, sample| asked | sample.words[word].1),
@@ -176,14 +177,13 @@ fn best_in_word(
 /// The share of the entries that are left to compare after a cut, for a key of one of them, times
 /// what the copies cost. Infinite if they are too many. Gives up when it must exceed `limit`.
 fn score(set: &Set, cut: Cut, counts: &mut [u16], limit: f32) -> f32 {
-    let Set { samples, of_total, leaf_entries } = set;
-    let (of_total, leaf_entries) = (*of_total, *leaf_entries);
+    let &Set { ref samples, of_total, leaf_entries, ports_word } = set;
     counts.fill(0);
     let total = samples.len() as f32;
     let mut everywhere = 0usize;
     for sample in samples {
         let spread = match usize::from(cut.word) {
-            PORTS_WORD => {
+            word if word == ports_word => {
                 let (first, last) = sample.ports[usize::from(cut.shift >= 16)];
                 let shift = cut.shift & 15;
                 cut.spread_range(first >> shift, last >> shift)

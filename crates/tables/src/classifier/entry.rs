@@ -6,16 +6,31 @@ use super::{NO_MATCH, ORDER_MAX};
 use crate::TableFull;
 use crate::lpm::{Address, Prefix};
 
-/// The source address of a key is its words 0 to 3, lowest first; IPv4 has but one.
-pub(super) const SOURCE_WORD: usize = 0;
-/// The destination address is words 4 to 7.
-pub(super) const DESTINATION_WORD: usize = 4;
-/// The word of the source port (high half) and the destination port (low half).
-pub(super) const PORTS_WORD: usize = 8;
-/// The word of `kind` (high half) and `marks` (low half).
-pub(super) const KIND_WORD: usize = 9;
-/// Words of a key.
+/// Words of a key at the most.
 pub(super) const WORDS: usize = 10;
+
+/// The first words of a key are its source address, lowest first: one of IPv4, four of IPv6.
+pub(super) const SOURCE_WORD: usize = 0;
+
+/// Words of an address.
+pub(super) const fn address_length<A: Address>() -> usize {
+    A::BITS as usize / 32
+}
+
+/// The destination address follows.
+pub(super) const fn destination_word<A: Address>() -> usize {
+    address_length::<A>()
+}
+
+/// The word of the source port (high half) and the destination port (low half).
+pub(super) const fn ports_word<A: Address>() -> usize {
+    2 * address_length::<A>()
+}
+
+/// The word of `kind` (high half) and `marks` (low half), the last one.
+pub(super) const fn kind_word<A: Address>() -> usize {
+    ports_word::<A>() + 1
+}
 
 /// A range of ports, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -136,16 +151,18 @@ impl<A: Address> Entry<A> {
         }
     }
 
-    /// The bits that a word must have, and which are asked for; the ports' word has none.
+    /// The bits that a word must have, and which are asked for; the ports' word has none, nor has one that
+    /// no key has.
     #[inline]
     pub(super) fn word(&self, word: usize) -> (u32, u32) {
-        match word {
-            PORTS_WORD => (0, 0),
-            KIND_WORD => {
-                (pack(self.kind.value, self.marks.value), pack(self.kind.mask, self.marks.mask))
-            }
-            DESTINATION_WORD.. => prefix_word(self.destination, word - DESTINATION_WORD),
-            _ => prefix_word(self.source, word - SOURCE_WORD),
+        if word < destination_word::<A>() {
+            prefix_word(self.source, word)
+        } else if word < ports_word::<A>() {
+            prefix_word(self.destination, word - destination_word::<A>())
+        } else if word == kind_word::<A>() {
+            (pack(self.kind.value, self.marks.value), pack(self.kind.mask, self.marks.mask))
+        } else {
+            (0, 0)
         }
     }
 }
@@ -167,11 +184,6 @@ pub(super) fn prefix_bits<A: Address>(prefix: Prefix<A>, at: usize) -> u32 {
 pub(super) fn address_words<A: Address>(address: A) -> [u32; 4] {
     let [high, low] = address.words();
     [low as u32, (low >> 32) as u32, high as u32, (high >> 32) as u32]
-}
-
-/// Words of an address that are used.
-pub(super) const fn words_used<A: Address>() -> usize {
-    A::BITS as usize / 32
 }
 
 /// Two fields side by side.

@@ -4,7 +4,7 @@ use std::hint::select_unpredictable;
 
 use super::NO_MATCH;
 use super::entry::{
-    DESTINATION_WORD, KIND_WORD, Keys, PORTS_WORD, SOURCE_WORD, address_words, pack,
+    Keys, SOURCE_WORD, address_length, address_words, destination_word, kind_word, pack, ports_word,
 };
 use super::tree::{Block, CONDITIONAL, LANES, Link, NO_SLOT, Outcome, Trees};
 use crate::lpm::Address;
@@ -24,11 +24,14 @@ impl<A: Address> Trees<A> {
     }
 }
 
-/// The words of a key: a cache line, of which the last six are not used.
-type Row = [u32; 16];
+/// Words of an IPv4 key.
+const ROW_IPV4: usize = 4;
+/// An IPv6 key and six words that are not used, which make it a cache line.
+const ROW_IPV6: usize = 16;
 
+/// The keys of a group, their words one behind the other.
 #[repr(align(64))]
-struct Rows([Row; GROUP]);
+struct Rows<const ROW: usize>([[u32; ROW]; GROUP]);
 
 struct Lookup<'a, A: Address, F> {
     trees: &'a Trees<A>,
@@ -42,8 +45,18 @@ impl<A: Address, F: FnMut(usize, u32) -> bool> Kernel for Lookup<'_, A, F> {
 
     #[inline(always)]
     fn run(self) {
+        match A::BITS {
+            32 => self.in_rows::<ROW_IPV4>(),
+            _ => self.in_rows::<ROW_IPV6>(),
+        }
+    }
+}
+
+impl<A: Address, F: FnMut(usize, u32) -> bool> Lookup<'_, A, F> {
+    #[inline(always)]
+    fn in_rows<const ROW: usize>(self) {
         let Lookup { trees, keys, values, mut holds } = self;
-        let mut rows = Rows([[0; 16]; GROUP]);
+        let mut rows = Rows([[0; ROW]; GROUP]);
         let mut start = 0;
         while start < values.len() {
             let end = values.len().min(start + GROUP);
@@ -54,15 +67,17 @@ impl<A: Address, F: FnMut(usize, u32) -> bool> Kernel for Lookup<'_, A, F> {
     }
 }
 
-impl Rows {
+impl<const ROW: usize> Rows<ROW> {
     #[inline(always)]
     fn fill<A: Address>(&mut self, keys: Keys<'_, A>) {
+        let length = address_length::<A>();
         for at in 0..keys.sources.len().min(GROUP) {
             let row = &mut self.0[at];
-            row[SOURCE_WORD..][..4].copy_from_slice(&address_words(keys.sources[at]));
-            row[DESTINATION_WORD..][..4].copy_from_slice(&address_words(keys.destinations[at]));
-            row[PORTS_WORD] = pack(keys.source_ports[at], keys.destination_ports[at]);
-            row[KIND_WORD] = pack(keys.kinds[at], keys.marks[at]);
+            let addresses = [keys.sources[at], keys.destinations[at]].map(address_words);
+            row[SOURCE_WORD..][..length].copy_from_slice(&addresses[0][..length]);
+            row[destination_word::<A>()..][..length].copy_from_slice(&addresses[1][..length]);
+            row[ports_word::<A>()] = pack(keys.source_ports[at], keys.destination_ports[at]);
+            row[kind_word::<A>()] = pack(keys.kinds[at], keys.marks[at]);
             // Also keeps the compiler from scattering the fields of 16 keys at once, which is slower.
             prefetch_read(row);
         }
@@ -79,7 +94,7 @@ struct Best {
 impl Best {
     /// Takes the first of those that match in a leaf, if it is better.
     #[inline(always)]
-    fn better<A: Address>(&mut self, trees: &Trees<A>, leaf: Link, matching: u16) {
+    fn take_better<A: Address>(&mut self, trees: &Trees<A>, leaf: Link, matching: u16) {
         let first = u32::from(matching).trailing_zeros() as usize & (LANES - 1);
         let slot = trees.block(leaf).slots[first];
         let outcome = trees.outcomes[(slot & !CONDITIONAL) as usize];
@@ -97,6 +112,12 @@ struct Lanes {
 }
 
 impl Lanes {
+    /// All lanes below `end`.
+    #[inline(always)]
+    fn all(end: usize) -> Self {
+        Self { lanes: std::array::from_fn(|lane| lane as u8), count: end }
+    }
+
     /// Those lanes below `end` that are `wanted`.
     #[inline(always)]
     fn of(end: usize, wanted: impl Fn(usize) -> bool) -> Self {
@@ -130,28 +151,35 @@ impl Lanes {
 
 impl<A: Address> Trees<A> {
     #[inline(always)]
-    fn group(
+    fn group<const ROW: usize>(
         &self,
-        rows: &Rows,
+        rows: &Rows<ROW>,
         start: usize,
         values: &mut [u32],
         holds: &mut impl FnMut(usize, u32) -> bool,
     ) {
         let mut best = [Best { order: u32::MAX, slot: NO_SLOT }; GROUP];
         let (mut links, mut matching) = ([Link::EMPTY; GROUP], [0u16; GROUP]);
+        let mut is_first = true;
         for (root, first_order) in self.roots.into_iter().zip(self.first_orders) {
             if root == Link::EMPTY {
                 continue;
             }
-            let mut lanes = Lanes::of(values.len(), |lane| first_order < best[lane].order);
+            let mut lanes = match is_first {
+                true => Lanes::all(values.len()),
+                false => Lanes::of(values.len(), |lane| first_order < best[lane].order),
+            };
             self.descend(rows, &lanes, root, &mut links);
             loop {
-                lanes.retain(|lane| self.block(links[lane]).first_order < best[lane].order);
+                if !is_first {
+                    lanes.retain(|lane| self.block(links[lane]).first_order < best[lane].order);
+                }
+                is_first = false;
                 // In two loops, so that more of the first are under way at once.
                 lanes.for_each(|lane| matching[lane] = self.matching(&rows.0[lane], links[lane]));
                 let mut is_more = false;
                 lanes.for_each(|lane| {
-                    best[lane].better(self, links[lane], matching[lane]);
+                    best[lane].take_better(self, links[lane], matching[lane]);
                     is_more |= links[lane].is_chained() & (matching[lane] == 0);
                 });
                 if !is_more {
@@ -177,7 +205,13 @@ impl<A: Address> Trees<A> {
 
     /// Takes these lanes from the root down to their leaves.
     #[inline(always)]
-    fn descend(&self, rows: &Rows, lanes: &Lanes, root: Link, links: &mut [Link; GROUP]) {
+    fn descend<const ROW: usize>(
+        &self,
+        rows: &Rows<ROW>,
+        lanes: &Lanes,
+        root: Link,
+        links: &mut [Link; GROUP],
+    ) {
         if !root.is_node() {
             return lanes.for_each(|lane| links[lane] = root);
         }
@@ -196,8 +230,8 @@ impl<A: Address> Trees<A> {
     }
 
     #[inline(always)]
-    fn next(&self, row: &Row, node: Link) -> Link {
-        let way = row[node.word()] >> node.shift() & node.way_mask();
+    fn next<const ROW: usize>(&self, row: &[u32; ROW], node: Link) -> Link {
+        let way = row[node.word() & (ROW - 1)] >> node.shift() & node.way_mask();
         self.links[(node.base() + way) as usize]
     }
 
@@ -208,28 +242,32 @@ impl<A: Address> Trees<A> {
 
     /// Compares one key with the first block of a leaf.
     #[inline(always)]
-    fn matching(&self, row: &Row, leaf: Link) -> u16 {
-        let words = if A::BITS == 32 { [SOURCE_WORD, DESTINATION_WORD] } else { leaf.leaf_words() };
-        self.block(leaf).matching(row, words) as u16
+    fn matching<const ROW: usize>(&self, row: &[u32; ROW], leaf: Link) -> u16 {
+        self.block(leaf).matching::<A, ROW>(row, leaf.leaf_words()) as u16
     }
 
     /// True if the addresses of an IPv6 key are within those of the entry.
     #[inline(always)]
-    fn verify(&self, row: &Row, slot: u32) -> bool {
-        let [source, source_mask, destination, destination_mask] =
+    fn verify<const ROW: usize>(&self, row: &[u32; ROW], slot: u32) -> bool {
+        let [source, destination, source_mask, destination_mask] =
             self.addresses[(slot & !CONDITIONAL) as usize].map(address_words);
         let mut differs = 0;
         for at in 0..4 {
-            differs |= row[SOURCE_WORD + at] & source_mask[at] ^ source[at];
-            differs |= row[DESTINATION_WORD + at] & destination_mask[at] ^ destination[at];
+            differs |= row[at] & source_mask[at] ^ source[at];
+            differs |= row[4 + at] & destination_mask[at] ^ destination[at];
         }
         differs == 0
     }
 
-    /// The value of one key where it takes more than a look: conditions, leaves of several blocks, and entries that
-    /// match in the compared words only.
+    /// The value of one key where it takes more than a look: conditions, and entries that match in the
+    /// compared words only.
     #[inline(never)]
-    fn classify(&self, row: &Row, place: usize, holds: &mut impl FnMut(usize, u32) -> bool) -> u32 {
+    fn classify<const ROW: usize>(
+        &self,
+        row: &[u32; ROW],
+        place: usize,
+        holds: &mut impl FnMut(usize, u32) -> bool,
+    ) -> u32 {
         let mut best = Outcome { order: u32::MAX, value: NO_MATCH };
         for (root, first_order) in self.roots.into_iter().zip(self.first_orders) {
             if first_order >= best.order {
@@ -246,9 +284,9 @@ impl<A: Address> Trees<A> {
 
     /// The first entry of a leaf that matches and holds, if it is better.
     #[inline(always)]
-    fn compare_all(
+    fn compare_all<const ROW: usize>(
         &self,
-        row: &Row,
+        row: &[u32; ROW],
         place: usize,
         leaf: Link,
         best: Outcome,
@@ -257,7 +295,7 @@ impl<A: Address> Trees<A> {
         let mut at = leaf.base();
         loop {
             let block = &self.blocks[at as usize];
-            let mut matching = block.matching(row, leaf.leaf_words());
+            let mut matching = block.matching::<A, ROW>(row, leaf.leaf_words());
             while matching != 0 {
                 let slot = block.slots[matching.trailing_zeros() as usize & (LANES - 1)];
                 matching &= matching - 1;
@@ -282,10 +320,14 @@ impl<A: Address> Trees<A> {
 impl Block {
     /// A bit for each entry that matches as far as the compared words go.
     #[inline(always)]
-    fn matching(&self, row: &Row, [source, destination]: [usize; 2]) -> u32 {
-        let (source, destination, kind) = (row[source], row[destination], row[KIND_WORD]);
-        let (source_port, destination_port) =
-            ((row[PORTS_WORD] >> 16) as u16, row[PORTS_WORD] as u16);
+    fn matching<A: Address, const ROW: usize>(&self, row: &[u32; ROW], words: [usize; 2]) -> u32 {
+        let [source, destination] = match A::BITS {
+            32 => [SOURCE_WORD, destination_word::<A>()],
+            _ => words,
+        };
+        let [source, destination] = [row[source & (ROW - 1)], row[destination & (ROW - 1)]];
+        let (ports, kind) = (row[ports_word::<A>()], row[kind_word::<A>()]);
+        let (source_port, destination_port) = ((ports >> 16) as u16, ports as u16);
         let mut matching = 0;
         for lane in 0..LANES {
             let source_free = u32::from(self.source_free[lane]);

@@ -232,7 +232,7 @@ pub(super) struct Trees<A: Address> {
     /// Entries by slot; the first stands for none.
     pub(super) entries: Vec<Entry<A>>,
     pub(super) outcomes: Vec<Outcome>,
-    /// Addresses and masks of IPv6 entries.
+    /// Source, destination and the masks of both, of IPv6 entries.
     pub(super) addresses: Vec<[A; 4]>,
     pub(super) free_slots: Vec<u32>,
     pub(super) free_blocks: Vec<u32>,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::cut::{self, Cut};
-use super::entry::{DESTINATION_WORD, KIND_WORD, SOURCE_WORD, WORDS, prefix_bits, words_used};
+use super::entry::{SOURCE_WORD, WORDS, address_length, destination_word, kind_word, prefix_bits};
 use super::tree::{Block, CONDITIONAL, LANES, Link, Trees};
 use crate::lpm::Address;
 
@@ -104,7 +104,8 @@ impl<A: Address> Trees<A> {
         if slots.is_empty() {
             return Link::EMPTY;
         }
-        let words = [SOURCE_WORD, DESTINATION_WORD].map(|first| self.telling_word(slots, first));
+        let words =
+            [SOURCE_WORD, destination_word::<A>()].map(|first| self.telling_word(slots, first));
         let mut next = 0;
         for chunk in slots.chunks(LANES).rev() {
             let at = self.take_block();
@@ -117,7 +118,7 @@ impl<A: Address> Trees<A> {
     /// The word of an address that tells these entries apart best.
     fn telling_word(&self, slots: &[u32], first: usize) -> usize {
         let mut best = (0, first);
-        for word in first..first + words_used::<A>() {
+        for word in first..first + address_length::<A>() {
             let mut seen: Vec<(u32, u32)> = slots
                 .iter()
                 .map(|slot| self.entry(*slot).word(word))
@@ -143,8 +144,8 @@ impl<A: Address> Trees<A> {
             block.destination[lane] = entry.word(destination).0;
             block.source_free[lane] = 32 - prefix_bits(entry.source, source - SOURCE_WORD) as u8;
             block.destination_free[lane] =
-                32 - prefix_bits(entry.destination, destination - DESTINATION_WORD) as u8;
-            (block.kind[lane], block.kind_mask[lane]) = entry.word(KIND_WORD);
+                32 - prefix_bits(entry.destination, destination - destination_word::<A>()) as u8;
+            (block.kind[lane], block.kind_mask[lane]) = entry.word(kind_word::<A>());
             let (from, to) = (entry.source_ports, entry.destination_ports);
             (block.source_port[lane], block.source_ports_more[lane]) =
                 (from.first, from.last - from.first);

@@ -114,7 +114,7 @@ impl<A: Address> Trees<A> {
     fn take_slot(&mut self, entry: Entry<A>) -> u32 {
         let masks = |prefix: crate::lpm::Prefix<A>| [prefix.bits(), A::mask(prefix.length())];
         let ([s, sm], [d, dm]) = (masks(entry.source), masks(entry.destination));
-        let addresses = [s, sm, d, dm];
+        let addresses = [s, d, sm, dm];
         let outcome = Outcome { order: entry.order, value: entry.value };
         if let Some(slot) = self.free_slots.pop() {
             let at = slot as usize;
