@@ -4,9 +4,8 @@
 //!
 //! A key is words of 32 bits: one of each IPv4 address or four of each IPv6 address, the ports, and `kind` with
 //! `marks`. A node is a *cut*: up to 12 neighbouring bits of one word, and a [`Link`] for each value that they
-//! can have. The
-//! link says all that the next step needs, so that a step is one load. An entry that does not ask for the
-//! bits of a cut belongs to each of its ways. Which cut is best is tried out (`cut`): on up to 512
+//! can have. The link says all that the next step needs, so that a step is one load. An entry that does not
+//! ask for the bits of a cut belongs to each of its ways. Which cut is best is tried out (`cut`): on up to 512
 //! of the node's entries, each word, position and width, by how many entries a key is left with and how
 //! many copies that takes.
 //!
@@ -82,7 +81,7 @@
 //!   in IPv6.
 //! - **A leaf for each way** instead of shared leaves: acl with 10,000 rules has 13,217 blocks and not 3,665.
 //! - **Whole IPv6 addresses compared in every leaf** for its first match, in place of once for the best: 85 in place
-//!   of 63 for fw 1,000, 116 for 101 with 10,000, 8 to 17 more for acl and ipc with 10,000; 7 less for ipc 1,000 only.
+//!   of 63 for fw 1,000, 116 for 101 with 10,000, 6 to 17 more for acl and ipc with 10,000; 7 less for ipc 1,000 only.
 //! - Groups of 128 keys cost up to an eighth more than 256; port columns of 32 bits up to 2 cycles more than of 16.
 
 use std::mem::size_of;
