@@ -9,8 +9,8 @@ use hyper::body::Bytes;
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use linecard_observe::{
-    DropsReport, FiltersReport, HealthReport, NeighboursReport, PortsReport, ReloadReport, RouteQuery,
-    RouteReport, RoutesReport,
+    DropsReport, FiltersReport, HealthReport, NeighboursReport, PortsReport, ReloadReport,
+    RouteQuery, RouteReport, RoutesReport,
 };
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;

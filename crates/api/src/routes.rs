@@ -9,8 +9,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use linecard_observe::{
-    DropsReport, FiltersReport, HealthReport, NeighboursReport, PortsReport, ReloadReport, RouteQuery,
-    RoutesReport,
+    DropsReport, FiltersReport, HealthReport, NeighboursReport, PortsReport, ReloadReport,
+    RouteQuery, RoutesReport,
 };
 use serde::{Deserialize, Serialize};
 

@@ -72,11 +72,6 @@ impl Filters {
         Ok(filters)
     }
 
-    /// True when no port has a filter.
-    pub(super) fn is_unused(&self) -> bool {
-        self.attached.is_empty()
-    }
-
     /// What a worker needs to ask the filters.
     pub(super) fn for_worker(&mut self) -> (Subscription<FilterTables>, FilterStats) {
         let stats = FilterStats::new(self.capacities.counters_max);
@@ -91,6 +86,7 @@ impl Filters {
     pub(super) fn apply(&mut self, config: &Config) -> anyhow::Result<Changes> {
         let mut changes = Changes::default();
         let mut counters = self.counters.clone();
+        counters.begin();
         let readers = self.readers.clone();
         let read = |counter| sum(&readers, counter);
         let mut held = Vec::new();
@@ -206,13 +202,20 @@ struct Counters {
     max: usize,
     used: u32,
     free: Vec<u32>,
+    /// Those of rules that the last change took away: until it is everywhere, packets are counted there.
+    freed: Vec<u32>,
     /// By filter and rule: the counter, and what it had counted before.
     rules: HashMap<(String, String), (u32, RuleCount)>,
 }
 
 impl Counters {
     fn new(max: usize) -> Self {
-        Self { max, used: 0, free: Vec::new(), rules: HashMap::new() }
+        Self { max, used: 0, free: Vec::new(), freed: Vec::new(), rules: HashMap::new() }
+    }
+
+    /// A change begins: what the last one freed can be used.
+    fn begin(&mut self) {
+        self.free.append(&mut self.freed);
     }
 
     fn of(&self, filter: &str, rule: &str) -> Option<(u32, RuleCount)> {
@@ -238,10 +241,10 @@ impl Counters {
 
     /// Takes back the counters of filters that are not there any more.
     fn release(&mut self, is_there: impl Fn(&str) -> bool) {
-        let free = &mut self.free;
+        let freed = &mut self.freed;
         self.rules.retain(|(filter, _), (counter, _)| {
             let stays = is_there(filter);
-            free.extend((!stays).then_some(*counter));
+            freed.extend((!stays).then_some(*counter));
             stays
         });
     }
@@ -250,10 +253,10 @@ impl Counters {
     fn release_rules(&mut self, configured: &ConfiguredFilter) {
         let names: std::collections::HashSet<&str> =
             configured.rules.iter().map(|rule| rule.rule.name.as_str()).chain([DEFAULT]).collect();
-        let free = &mut self.free;
+        let freed = &mut self.freed;
         self.rules.retain(|(filter, rule), (counter, _)| {
             let stays = *filter != configured.name || names.contains(rule.as_str());
-            free.extend((!stays).then_some(*counter));
+            freed.extend((!stays).then_some(*counter));
             stays
         });
     }

@@ -68,7 +68,8 @@ impl Origin {
             (without_filters(old) != without_filters(new), "[[port]]"),
         ]
         .into_iter()
-        .filter_map(|(differs, section)| differs.then(|| section.to_owned()))
+        .filter(|(differs, _)| *differs)
+        .map(|(_, section)| section.to_owned())
         .collect()
     }
 }

@@ -104,6 +104,8 @@ impl PortMode {
 pub struct Options {
     /// Kernel interfaces and how each is served.
     pub ports: Vec<(String, PortMode)>,
+    /// More keys of a port, by its name.
+    pub port_keys: Vec<(String, String)>,
     /// More of the file, whole tables: `[workers]`, `[punt]` … but `[api]`.
     pub tables: String,
     /// The log filter.
@@ -114,7 +116,7 @@ impl Options {
     /// All `ports` in the same mode.
     pub fn new(ports: &[&str], mode: PortMode) -> Self {
         let ports = ports.iter().map(|port| ((*port).to_owned(), mode)).collect();
-        Self { ports, tables: String::new(), log: "info" }
+        Self { ports, port_keys: Vec::new(), tables: String::new(), log: "info" }
     }
 
     /// The three ports of the router of a topology, in the same mode.
@@ -132,11 +134,20 @@ impl Options {
         self
     }
 
+    /// Adds keys to a port.
+    #[must_use]
+    pub fn port_keys(mut self, port: &str, keys: &str) -> Self {
+        self.port_keys.push((port.to_owned(), keys.to_owned()));
+        self
+    }
+
     /// The configuration file, with the API's socket at `socket`.
     pub fn text(&self, socket: &Path) -> String {
         let mut text = format!("[api]\nsocket = \"{}\"\n{}\n", socket.display(), self.tables);
         for (name, mode) in &self.ports {
             text += &format!("[[port]]\nname = \"{name}\"\n{}", mode.keys());
+            let keys = self.port_keys.iter().filter(|(port, _)| port == name);
+            keys.for_each(|(_, keys)| text += keys);
         }
         text
     }
@@ -277,6 +288,12 @@ impl Daemon {
                     it.interface == interface && it.address == address && it.state == state
                 })
         });
+    }
+
+    /// Writes its configuration anew, from other options; it goes on with what it has until it reads it.
+    pub fn configure(&mut self, options: &Options) {
+        self.options = options.clone();
+        std::fs::write(self.config(), options.text(&self.socket())).expect("a file of our own");
     }
 
     /// `linecard show …` against this daemon.

@@ -1,0 +1,150 @@
+//! Filters under real traffic: what they drop is counted by rule and by reason, what they accept arrives,
+//! and a reload changes rules without a packet lost or a count forgotten.
+
+mod common;
+
+use common::traffic::{PORT, load, probe, send_all, sink, wait_reachable};
+use common::{DEADLINE, Daemon, Options, PortMode};
+use linecard_lab::{RouterOptions, RouterTopology};
+use linecard_observe::{FilterReport, RuleReport};
+use linecard_packet::DropReason;
+
+const PACKETS: u64 = 2_000;
+
+fn topology() -> RouterTopology {
+    let options = RouterOptions { permanent_neighbours: true, ..RouterOptions::default() };
+    RouterTopology::new(&options).expect("a topology")
+}
+
+/// A filter of the client's port, with these rules.
+fn options(topology: &RouterTopology, mode: PortMode, hook: &str, rules: &str) -> Options {
+    let filter = format!("[[filter]]\nname = \"edge\"\ndefault = \"accept\"\nrules = [{rules}]\n");
+    Options::of_router(topology, mode)
+        .tables(&filter)
+        .port_keys(topology.router_ports()[0].interface, &format!("{hook} = \"edge\"\n"))
+}
+
+fn filter(daemon: &Daemon) -> FilterReport {
+    let mut filters = daemon.client().filters().expect("the daemon answers").filters;
+    assert_eq!(filters.len(), 1);
+    filters.remove(0)
+}
+
+fn rule(daemon: &Daemon, name: &str) -> RuleReport {
+    let rules = filter(daemon).rules;
+    let found = rules.iter().find(|rule| rule.name == name);
+    found.unwrap_or_else(|| panic!("no rule {name} in {rules:?}")).clone()
+}
+
+/// Sends a load that the filter drops: nothing of it arrives, all of it is counted.
+fn send_in_vain(topology: &RouterTopology, daemon: &Daemon, ipv6: bool) {
+    let before = daemon.dropped(DropReason::Filtered);
+    let sink = sink(topology, ipv6);
+    let sent = load(topology, ipv6, 4, PACKETS).start(&topology.client).expect("a load").join();
+    assert_eq!((sent.packets, sent.failures), (PACKETS, 0));
+    daemon
+        .assert_count("packets filtered", before + PACKETS, |it| it.dropped(DropReason::Filtered));
+    assert_eq!(sink.stop().packets, 0);
+}
+
+fn dropped_traffic_is_counted_by_rule_and_reason(mode: PortMode) {
+    let topology = topology();
+    let service = topology.server_address(false);
+    let rules = format!(
+        "{{ name = \"ping\", match = \"icmp icmp-type echo-request\", action = \"accept\" }},\n\
+         {{ name = \"load\", match = \"udp destination {service} destination-port {PORT}\", \
+         action = \"drop\" }},\n\
+         {{ name = \"load6\", match = \"ipv6 udp destination-port 1-{PORT} length 49-1500\", \
+         action = \"drop\" }},"
+    );
+    let daemon = Daemon::start(&topology.router, &options(&topology, mode, "filter_in", &rules));
+    wait_reachable(&topology, &daemon, false);
+    send_in_vain(&topology, &daemon, false);
+    let counted = rule(&daemon, "load");
+    assert_eq!(counted.packets, PACKETS);
+    assert_eq!(counted.action, "drop");
+    assert!(rule(&daemon, "ping").packets > 0, "{:?}", filter(&daemon));
+    assert_eq!(rule(&daemon, "load6").packets, 0);
+
+    send_in_vain(&topology, &daemon, true);
+    assert_eq!(rule(&daemon, "load6").packets, PACKETS);
+    assert!(probe(&topology, service, DEADLINE).is_reply(), "what is accepted goes on");
+    daemon.assert_books_balance();
+
+    let shown = daemon.show_json(&["filters", "edge"]);
+    let ports = &shown["filters"][0]["input_ports"];
+    assert_eq!(ports[0], topology.router_ports()[0].interface);
+    // The rule says so itself, in the language that it is written in.
+    assert_eq!(shown["filters"][0]["rules"][0]["match"], "icmp icmp-type echo-request");
+}
+
+#[test]
+fn dropped_traffic_is_counted_on_native_xdp() {
+    dropped_traffic_is_counted_by_rule_and_reason(PortMode::Native);
+}
+
+#[test]
+fn dropped_traffic_is_counted_on_packet_sockets() {
+    dropped_traffic_is_counted_by_rule_and_reason(PortMode::Packet);
+}
+
+/// With ports that could redirect in the kernel, a filter keeps all packets with the worker.
+#[test]
+fn nothing_goes_round_a_filter_by_the_route_cache() {
+    dropped_traffic_is_counted_by_rule_and_reason(PortMode::Redirected);
+}
+
+#[test]
+fn answers_are_filtered_where_they_leave() {
+    let topology = topology();
+    let rules = "{ name = \"pong\", match = \"icmp icmp-type echo-reply\", action = \"drop\" }";
+    let options = options(&topology, PortMode::Native, "filter_out", rules);
+    let daemon = Daemon::start(&topology.router, &options);
+    let service = topology.server_address(false);
+    daemon.wait_for("an answer meet the filter", |daemon| {
+        let outcome = probe(&topology, service, std::time::Duration::from_millis(100));
+        assert!(!outcome.is_reply(), "the answer came through");
+        rule(daemon, "pong").packets > 0
+    });
+    daemon.assert_books_balance();
+}
+
+#[test]
+fn a_reload_changes_rules_and_keeps_the_counts_of_those_that_stay() {
+    let topology = topology();
+    let interface = topology.router_ports()[0].interface;
+    let count = "{ name = \"count\", match = \"udp\", action = \"continue\" }";
+    let drop = "{ name = \"drop\", match = \"udp\", action = \"drop\" }";
+    let before = options(&topology, PortMode::Native, "filter_in", count);
+    let mut daemon = Daemon::start(&topology.router, &before);
+    wait_reachable(&topology, &daemon, false);
+    send_all(&topology, false, 4, PACKETS);
+    assert_eq!(rule(&daemon, "count").packets, PACKETS);
+
+    // A rule is put behind it, and one of another name in front.
+    let other = "{ name = \"other\", match = \"tcp\", action = \"drop\" }";
+    let rules = format!("{other}, {count}, {drop}");
+    daemon.configure(&options(&topology, PortMode::Native, "filter_in", &rules));
+    let report = daemon.client().reload().expect("it is right");
+    assert_eq!(report.changed_filters, ["edge"]);
+    assert_eq!(rule(&daemon, "count").packets, PACKETS, "the count goes on");
+    send_in_vain(&topology, &daemon, false);
+    assert_eq!(rule(&daemon, "count").packets, 2 * PACKETS);
+    assert_eq!(rule(&daemon, "drop").packets, PACKETS);
+
+    // What is wrong is refused as a whole, with its place.
+    let wrong =
+        format!("{other}, {{ name = \"bad\", match = \"icmp source-port 1\", action = \"drop\" }}");
+    daemon.configure(&options(&topology, PortMode::Native, "filter_in", &wrong));
+    let error = daemon.client().reload().expect_err("ports of ICMP").to_string();
+    assert!(error.contains("linecard.toml:"), "{error}");
+    assert_eq!(filter(&daemon).rules.len(), 4, "three rules and the default");
+
+    // What takes a restart changes nothing.
+    let restart = before.clone().tables("[tables]\nroutes_ipv4_max = 5\n");
+    daemon.configure(&restart);
+    let report = daemon.client().reload().expect("it is right");
+    assert_eq!(report.needs_restart, ["[tables]"]);
+    assert_eq!(filter(&daemon).rules.len(), 4, "{interface} keeps its filter");
+    daemon.assert_books_balance();
+}
