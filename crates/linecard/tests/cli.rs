@@ -147,7 +147,7 @@ fn check_warns_of_rules_that_never_match() {
     let expected =
         "warning: rule late never matches: rule web (line 8) before it takes all of its packets";
     assert!(text.contains(expected), "{text}");
-    assert!(text.contains(&format!("--> {path}:9:29\n")), "{text}");
+    assert!(text.contains(&format!("--> {path}:9:28\n")), "{text}");
 
     let output = linecard(&["check", &path, "--json"]);
     let report: Value = serde_json::from_str(stdout(&output)).expect("JSON");

@@ -90,8 +90,14 @@ fn plan(config: &Config) -> Plan {
         ports: config.ports.iter().zip(expected_route_cache::of(config)).map(port).collect(),
         routes: config.routes.len(),
         neighbours: config.neighbours.len(),
-        warnings: warnings(config),
+        warnings: warnings(config).into_iter().chain(unserved(config)).collect(),
     }
+}
+
+/// What `linecard run` would refuse, because nothing does it yet.
+fn unserved(config: &Config) -> impl Iterator<Item = String> {
+    let text = |what| format!("`linecard run` will refuse the file: not served yet: {what}");
+    crate::unserved::of(config).into_iter().map(text)
 }
 
 /// What this machine lacks; the file may be meant for another one.
