@@ -3,7 +3,8 @@
 //!
 //! | module | |
 //! |---|---|
-//! | `worker` | one round over all ports; the order of the services is the order of the code |
+//! | `worker` | one round over all ports: parse, route and rewrite |
+//! | `services` | what stands around the route when it is on; their order is the order of the code |
 //! | `egress` | where each packet of a batch ends: sent, punted, dropped |
 //! | `punt` | what goes to the kernel, and how fast |
 //! | `idle` | the loop around the rounds: busy while there is work, asleep while there is none |
@@ -13,6 +14,7 @@
 mod egress;
 mod idle;
 mod punt;
+mod services;
 mod worker;
 
 pub use idle::IdlePolicy;

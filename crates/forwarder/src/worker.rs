@@ -1,17 +1,24 @@
 //! The worker, and one round of it.
 
 use std::io;
+use std::sync::Arc;
 
 use linecard_io::{PacketMemory, PortQueue};
 use linecard_packet::{BATCH_PACKETS_MAX, Batch, PortId, WorkerCounters, parse};
-use linecard_services::filter::{self, FilterScratch, FilterStats, FilterTables};
+use linecard_services::connection::{ConnectionScratch, ConnectionStats, ConnectionTables};
+use linecard_services::filter::{FilterStats, FilterTables};
+use linecard_services::police::{PoliceStats, PoliceTables, PolicerMeters};
 use linecard_services::route::{self, RouteOffers, RouteScratch, RouteStats, RouteTables};
+use linecard_services::source::{SourceStats, SourceTables};
 use linecard_tables::hash::FlowHash;
 use linecard_tables::publication::{Reader, Subscription};
 
 use crate::egress::{Egress, EgressLists, PortState, count_kernel, count_queues};
 use crate::idle::{Idle, IdlePolicy};
 use crate::punt::{Neighbours, PortPuntLimits, PuntLimit, PuntSink};
+use crate::services::{
+    ConnectionService, FilterService, PoliceService, Services, SourceService,
+};
 
 /// How often a worker asks the kernel what it dropped on the worker's queues.
 const KERNEL_COUNTERS_INTERVAL_NANOSECONDS: u64 = 1_000_000_000;
@@ -96,34 +103,10 @@ impl Turn {
     }
 }
 
-/// The filters of a worker.
-struct FilterService {
-    tables: Reader<FilterTables>,
-    scratch: FilterScratch,
-    stats: FilterStats,
-}
-
-impl FilterService {
-    fn new(tables: &Subscription<FilterTables>, stats: FilterStats) -> Self {
-        Self { tables: tables.reader(), scratch: FilterScratch::new(), stats }
-    }
-
-    fn input(&mut self, batch: &mut Batch, memory: &mut PacketMemory) {
-        let Self { tables, scratch, stats } = self;
-        filter::process_input(batch, memory, tables.get(), scratch, stats);
-    }
-
-    fn output(&mut self, batch: &mut Batch, memory: &mut PacketMemory) {
-        let Self { tables, scratch, stats } = self;
-        filter::process_output(batch, memory, tables.get(), scratch, stats);
-    }
-}
-
 /// A batch, the services in their order, and what they write.
 struct Pipeline {
     batch: Batch,
-    /// `None` costs a branch a batch.
-    filter: Option<FilterService>,
+    services: Services,
     flow_hash: FlowHash,
     route_scratch: RouteScratch,
     route_stats: RouteStats,
@@ -131,19 +114,15 @@ struct Pipeline {
 
 impl Pipeline {
     /// Takes the batch from received frames to verdicts and rewritten frames.
-    fn run(&mut self, memory: &mut PacketMemory, tables: &RouteTables) {
-        let batch = &mut self.batch;
+    fn run(&mut self, memory: &mut PacketMemory, tables: &RouteTables, now_nanoseconds: u64) {
+        let Self { batch, services, .. } = self;
         parse(batch, memory, |port| tables.station(port));
-        // guard goes in front, and police behind: these see packets as received and spare the lookup.
-        if let Some(filter) = &mut self.filter {
-            filter.input(batch, memory);
-        }
+        // They see packets as received, and what they drop spares the lookup.
+        services.before_route(batch, memory, tables, now_nanoseconds);
         let (scratch, stats) = (&mut self.route_scratch, &mut self.route_stats);
         route::process(batch, memory, tables, &self.flow_hash, scratch, stats);
-        // It knows the way out, and sees the packet as received.
-        if let Some(filter) = &mut self.filter {
-            filter.output(batch, memory);
-        }
+        // They know the way out, and still see packets as received.
+        services.behind_route(batch, memory, now_nanoseconds);
         route::rewrite(batch, memory, tables);
         // queue goes here: from then on the packet is the outgoing port's.
     }
@@ -183,7 +162,7 @@ impl Worker {
             tables: config.tables.reader(),
             pipeline: Pipeline {
                 batch: Batch::new(),
-                filter: None,
+                services: Services::default(),
                 flow_hash: FlowHash::new(config.flow_hash_seed),
                 route_scratch: RouteScratch::new(),
                 route_stats: config.route_stats,
@@ -202,18 +181,44 @@ impl Worker {
         self.route_offers = Some(offers);
     }
 
-    /// Asks these filters about packets from the next round on.
+    /// Asks these filters about packets from the next round on. Their rules can ask for the states of connections
+    /// with [`Self::connections`], and bring packets to policers with [`Self::police`].
     pub fn filter(&mut self, tables: &Subscription<FilterTables>, stats: FilterStats) {
-        self.pipeline.filter = Some(FilterService::new(tables, stats));
+        self.pipeline.services.filter = Some(FilterService::new(tables, stats));
+    }
+
+    /// Meters packets that rules of filters or ports bring to these policers, from the next round on. `meters`
+    /// and `stats` have the capacities of the tables.
+    pub fn police(
+        &mut self,
+        tables: &Subscription<PoliceTables>,
+        meters: PolicerMeters,
+        stats: PoliceStats,
+    ) {
+        self.pipeline.services.police = Some(PoliceService::new(tables, meters, stats));
+    }
+
+    /// Checks where packets come from, by reverse path and special-purpose addresses, from the next round on.
+    pub fn source(&mut self, tables: &Subscription<SourceTables>, stats: SourceStats) {
+        self.pipeline.services.source = Some(SourceService::new(tables, stats));
+    }
+
+    /// Tracks connections from the next round on. All workers share the tables, and then one clock: the
+    /// times given to [`Self::run_once`] count from the same moment. `scratch` is made with the worker's number.
+    pub fn connections(
+        &mut self,
+        tables: Arc<ConnectionTables>,
+        scratch: ConnectionScratch,
+        stats: ConnectionStats,
+    ) {
+        self.pipeline.services.connections = Some(ConnectionService::new(tables, scratch, stats));
     }
 
     /// Lets go of all tables, for a worker that goes to sleep: it would keep the control side from changing
     /// the copies that it holds.
     pub(crate) fn release(&mut self) {
         self.tables.release();
-        if let Some(filter) = &mut self.pipeline.filter {
-            filter.tables.release();
-        }
+        self.pipeline.services.release();
     }
 
     /// One round: what each queue has, up to a batch, carried to its end. Returns the packets received.
@@ -223,9 +228,7 @@ impl Worker {
     /// `now_nanoseconds` counts from any fixed moment and must not run backwards.
     pub fn run_once(&mut self, now_nanoseconds: u64) -> usize {
         self.tables.refresh();
-        if let Some(filter) = &mut self.pipeline.filter {
-            filter.tables.refresh();
-        }
+        self.pipeline.services.refresh();
         let mut received = 0;
         let turn = self.turn.next(self.ports.len());
         for place in (0..self.ports.len()).map(|number| turn.place(number)) {
@@ -270,7 +273,7 @@ impl Worker {
 
     /// Takes the batch to its end.
     fn carry_batch(&mut self, now_nanoseconds: u64) {
-        self.pipeline.run(&mut self.memory, self.tables.get());
+        self.pipeline.run(&mut self.memory, self.tables.get(), now_nanoseconds);
         if let Some(offers) = &mut self.route_offers {
             offers.gather(&self.pipeline.batch, &self.memory, self.tables.get());
         }

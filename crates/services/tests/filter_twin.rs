@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use linecard_io::{MemoryConfig, PacketMemory};
-use linecard_packet::{Batch, DropReason, InterfaceId, PortId, Station, Verdict, parse};
+use linecard_packet::{
+    BATCH_PACKETS_MAX, Batch, DropReason, InterfaceId, PortId, Station, Verdict, parse,
+};
+use linecard_services::connection::ConnectionState;
 use linecard_services::filter::{
-    Action, Anchor, BytesMatch, FRAGMENT_FIRST, FRAGMENT_LATER, FRAGMENT_NONE, Filter,
+    Action, Anchor, BytesMatch, Companions, FRAGMENT_FIRST, FRAGMENT_LATER, FRAGMENT_NONE, Filter,
     FilterCapacities, FilterScratch, FilterStats, FilterTables, FilterUpdate, Hook, Masked, Match,
-    PAYLOAD_BYTES_MAX, Prefixes, Program, Rule, RuleCount, process_input, twin,
+    PAYLOAD_BYTES_MAX, Prefixes, Program, Rule, RuleCount, States, process_input, twin,
 };
 use linecard_tables::lpm::Prefix;
 use linecard_tables::publication::Absorb;
@@ -112,6 +115,26 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn states()([new, established, related, invalid] in any::<[bool; 4]>()) -> States {
+        States { new, established, related, invalid }
+    }
+}
+
+/// The state of each packet's connection, by place; or that nobody looks for connections.
+type PacketStates = Option<[ConnectionState; BATCH_PACKETS_MAX]>;
+
+fn packet_states() -> impl Strategy<Value = PacketStates> {
+    let state = select(vec![
+        ConnectionState::New,
+        ConnectionState::Established,
+        ConnectionState::Related,
+        ConnectionState::Invalid,
+    ]);
+    let some = prop::collection::vec(state, BATCH_PACKETS_MAX);
+    prop::option::of(some.prop_map(|states| states.try_into().expect("so many were made")))
+}
+
+prop_compose! {
     fn condition()(
         upper_layer in upper_layer(),
         (ipv4, ipv6) in select(vec![(false, false), (false, false), (true, false), (false, true)]),
@@ -129,10 +152,11 @@ prop_compose! {
             Masked { value: 0x12345, mask: 0xf_ffff }, Masked { value: 0, mask: 0xff },
         ]),
         bytes in prop_oneof![6 => Just(Vec::new()), 1 => prop::collection::vec(bytes(), 1..3)],
+        states in prop_oneof![2 => Just(States::default()), 1 => states()],
     ) -> Match {
         Match {
             ipv4, ipv6, source, destination, dscps, fragments, lengths, ttls, in_ports, vlans,
-            flow_labels, bytes, ..upper_layer
+            flow_labels, bytes, states, ..upper_layer
         }
     }
 }
@@ -186,13 +210,18 @@ fn counters(filter: &Filter) -> Vec<u32> {
 }
 
 /// What the stage and its twin make of these packets must be the same.
-fn check(filter: &Filter, packets: &[Vec<u8>]) {
+fn check(filter: &Filter, packets: &[Vec<u8>], states: &PacketStates) {
     let program = Program::new(filter, &counters(filter), &CAPACITIES).expect("it fits");
-    check_program(filter, program, packets);
+    check_program(filter, program, packets, states);
 }
 
 /// The same for a program of the filter.
-fn check_program(filter: &Filter, program: Program, packets: &[Vec<u8>]) {
+fn check_program(
+    filter: &Filter,
+    program: Program,
+    packets: &[Vec<u8>],
+    states: &PacketStates,
+) {
     let (capacities, counters) = (CAPACITIES, counters(filter));
     let mut tables = FilterTables::new(8);
     let program = Some(Arc::new(program));
@@ -201,13 +230,19 @@ fn check_program(filter: &Filter, program: Program, packets: &[Vec<u8>]) {
     let reader = stats.reader();
     let (mut batch, mut memory) = batch(packets);
     let before = batch.verdicts.clone();
-    process_input(&mut batch, &mut memory, &tables, &mut FilterScratch::new(), &mut stats);
+    let companions = Companions { states: states.as_ref(), police: None };
+    let mut scratch = FilterScratch::new();
+    process_input(&mut batch, &mut memory, &tables, companions, &mut scratch, &mut stats);
 
     let mut counts = vec![RuleCount::default(); counters.len()];
     for (place, packet) in packets.iter().enumerate() {
         let applied = match before[place] {
             Verdict::Drop(_) => Vec::new(),
-            _ => twin::rules_of(filter, packet, &batch.metadata[place]),
+            verdict => {
+                // Nobody looks for the connection of a packet that parse has punted.
+                let state = states.filter(|_| verdict.is_undecided()).map(|states| states[place]);
+                twin::rules_of(filter, packet, &batch.metadata[place], state)
+            }
         };
         for &rule in &applied {
             counts[rule] += RuleCount { packets: 1, bytes: packet.len() as u64 };
@@ -236,10 +271,11 @@ proptest! {
     fn the_stage_decides_as_its_twin(
         filter in filter(),
         chosen in prop::collection::vec(any::<Index>(), 1..64),
+        states in packet_states(),
     ) {
         let all = packets();
         let packets: Vec<_> = chosen.iter().map(|index| index.get(&all).clone()).collect();
-        check(&filter, &packets);
+        check(&filter, &packets, &states);
     }
 
     /// Rules come, go and change places: the program that is changed decides as the filter says.
@@ -248,6 +284,7 @@ proptest! {
         filter in filter(),
         edits in prop::collection::vec((any::<Index>(), 0..3usize, condition()), 1..20),
         chosen in prop::collection::vec(any::<Index>(), 1..32),
+        states in packet_states(),
     ) {
         let all = packets();
         let packets: Vec<_> = chosen.iter().map(|index| index.get(&all).clone()).collect();
@@ -268,7 +305,7 @@ proptest! {
             program = program.changed(&before, &after, &counters(&after)).expect("it fits");
             before = after;
         }
-        check_program(&before, program, &packets);
+        check_program(&before, program, &packets, &states);
     }
 
     /// Whatever is in a header: neither panics, and both agree.
@@ -278,6 +315,7 @@ proptest! {
         chosen in any::<Index>(),
         changes in prop::collection::vec((14..70usize, any::<u8>()), 1..4),
         cut in 0..60usize,
+        states in packet_states(),
     ) {
         let mut packet = chosen.get(&packets()).clone();
         for (at, byte) in changes {
@@ -288,7 +326,7 @@ proptest! {
         packet.truncate(packet.len().saturating_sub(cut).max(1));
         // Fails for a header length that the packet does not have: then the checksum stays wrong.
         let _ = packet.get_mut(14..).map(linecard_wire::ipv4::fill_checksum);
-        check(&filter, &[packet]);
+        check(&filter, &[packet], &states);
     }
 }
 

@@ -3,6 +3,9 @@
 use linecard_packet::BATCH_PACKETS_MAX;
 use linecard_tables::classifier::{Key, Keys};
 
+use super::key;
+use crate::connection::ConnectionState;
+
 /// One array a field, because a place below 256 needs no check against their length.
 #[derive(Debug)]
 pub(super) struct Columns<A> {
@@ -74,6 +77,17 @@ impl<A: Copy + Default> Columns<A> {
             destination_ports: &self.destination_ports[..self.len],
             kinds: &self.kinds[..self.len],
             marks: &self.marks[..self.len],
+        }
+    }
+
+    /// Says the states of the packets whose connection was looked for; `state` is asked by place.
+    pub(super) fn set_states(&mut self, state: impl Fn(usize) -> Option<ConnectionState>) {
+        let marks = self.kinds.iter_mut().zip(&mut *self.marks);
+        for (&place, (kind, marks)) in self.places[..self.len].iter().zip(marks) {
+            if let Some(state) = state(usize::from(place)) {
+                *kind |= key::HAS_STATE;
+                *marks |= key::mark_of(state);
+            }
         }
     }
 

@@ -7,8 +7,12 @@ use linecard_tables::classifier::{Entry, Masked, Ports};
 use linecard_tables::lpm::{Address, Prefix};
 use linecard_wire::ip::Protocol;
 
-use super::key::{DSCP_SHIFT, HAS_ICMP, HAS_PORTS, HAS_TCP_FLAGS, IS_FRAGMENT, IS_LATER_FRAGMENT};
-use super::rule::{FRAGMENT_FIRST, FRAGMENT_LATER, FRAGMENT_NONE, Match, Prefixes};
+use super::key::{
+    DSCP_SHIFT, HAS_ICMP, HAS_PORTS, HAS_STATE, HAS_TCP_FLAGS, IS_FRAGMENT, IS_LATER_FRAGMENT,
+    STATE_KNOWN, STATE_MASK, mark_of,
+};
+use super::rule::{FRAGMENT_FIRST, FRAGMENT_LATER, FRAGMENT_NONE, Match, Prefixes, States};
+use crate::connection::ConnectionState;
 
 /// A rule's lists have too many combinations for the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,6 +134,9 @@ fn kinds<A: Family>(condition: &Match) -> Vec<Masked> {
     if !condition.tcp_flags.is_empty() {
         needs |= HAS_TCP_FLAGS;
     }
+    if !condition.states.is_any() {
+        needs |= HAS_STATE;
+    }
     let mut protocols: Vec<Masked> = condition.protocols.iter().map(|&it| protocol(it)).collect();
     if !(condition.icmp_types.is_empty() && condition.icmp_codes.is_empty()) {
         needs |= HAS_ICMP;
@@ -170,7 +177,7 @@ fn fragments(wanted: u8) -> Vec<Masked> {
     }
 }
 
-/// TCP flags and DSCP.
+/// TCP flags, DSCP and states.
 fn marks(condition: &Match) -> Vec<Masked> {
     let mut flags: Vec<Masked> = condition
         .tcp_flags
@@ -180,14 +187,38 @@ fn marks(condition: &Match) -> Vec<Masked> {
     if flags.is_empty() {
         flags.push(Masked::ANY);
     }
-    if condition.dscps.is_empty() {
-        return flags;
+    let mut dscps: Vec<Masked> = condition
+        .dscps
+        .iter()
+        .map(|&dscp| Masked { value: u16::from(dscp) << DSCP_SHIFT, mask: 0x3f << DSCP_SHIFT })
+        .collect();
+    if dscps.is_empty() {
+        dscps.push(Masked::ANY);
     }
-    let with = |flags: Masked, dscp: u8| Masked {
-        value: flags.value | u16::from(dscp) << DSCP_SHIFT,
-        mask: flags.mask | 0x3f << DSCP_SHIFT,
+    let states = states(condition.states);
+    let both =
+        |of: Masked, and: Masked| Masked { value: of.value | and.value, mask: of.mask | and.mask };
+    let flags = flags.iter().flat_map(|&of| dscps.iter().map(move |&and| both(of, and)));
+    flags.flat_map(|of| states.iter().map(move |&and| both(of, and))).collect()
+}
+
+/// States of the connection, of packets that have one.
+fn states(states: States) -> Vec<Masked> {
+    const KNOWN: Masked = Masked { value: STATE_KNOWN, mask: STATE_KNOWN };
+    let States { new, established, related, invalid } = states;
+    let one = |state| Masked { value: mark_of(state), mask: STATE_MASK };
+    if new == established && established == related && related == invalid {
+        return vec![Masked::ANY];
+    }
+    let known: &[Masked] = match (established, related) {
+        (true, true) => &[KNOWN],
+        (true, false) => &[one(ConnectionState::Established)],
+        (false, true) => &[one(ConnectionState::Related)],
+        (false, false) => &[],
     };
-    flags.iter().flat_map(|&it| condition.dscps.iter().map(move |&dscp| with(it, dscp))).collect()
+    let others = [(new, ConnectionState::New), (invalid, ConnectionState::Invalid)];
+    let others = others.into_iter().filter(|(is_asked, _)| *is_asked).map(|(_, it)| one(it));
+    known.iter().copied().chain(others).collect()
 }
 
 /// Source and destination ports, or ICMP types and codes. A condition on both never holds, because no packet

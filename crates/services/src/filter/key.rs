@@ -3,12 +3,14 @@
 //! A [`Key`]'s `kind` has the protocol in its low byte and, above, what there is of the packet: so a rule
 //! on ports asks for [`HAS_PORTS`] beside its ranges, and no later fragment, of which nobody knows the
 //! ports, matches by the 0 that stands in their place. `marks` has the TCP flags in its low byte and the
-//! DSCP above.
+//! DSCP above, and on top of it the state of the packet's connection, where that is known.
 
 use linecard_packet::{Layer3, Metadata};
 use linecard_tables::classifier::Key;
 use linecard_wire::ip::Protocol;
 use linecard_wire::{ipv4, ipv6, ipv6_extension};
+
+use crate::connection::ConnectionState;
 
 /// In `kind`: source and destination port are there.
 pub(super) const HAS_PORTS: u16 = 1 << 8;
@@ -20,8 +22,14 @@ pub(super) const HAS_TCP_FLAGS: u16 = 1 << 10;
 pub(super) const IS_FRAGMENT: u16 = 1 << 11;
 /// In `kind`: and not the first one.
 pub(super) const IS_LATER_FRAGMENT: u16 = 1 << 12;
+/// In `kind`: the state of the packet's connection is there.
+pub(super) const HAS_STATE: u16 = 1 << 13;
 /// Place of the DSCP in `marks`.
 pub(super) const DSCP_SHIFT: u32 = 8;
+/// The bits of the state in `marks`.
+pub(super) const STATE_MASK: u16 = 3 << 14;
+/// In `marks`: established or related, which most rules on states ask for together: with this it is one entry.
+pub(super) const STATE_KNOWN: u16 = 2 << 14;
 
 /// Bytes of a TCP header up to its flags.
 const TCP_FLAGS_OFFSET: usize = 13;
@@ -37,6 +45,17 @@ const HEADER_OF_PROTOCOL: [u16; 256] = {
     header[Protocol::ICMPV6.0 as usize] = HAS_ICMP;
     header
 };
+
+/// A state in `marks`.
+#[inline]
+pub(super) const fn mark_of(state: ConnectionState) -> u16 {
+    match state {
+        ConnectionState::New => 0,
+        ConnectionState::Invalid => 1 << 14,
+        ConnectionState::Established => STATE_KNOWN,
+        ConnectionState::Related => STATE_KNOWN | 1 << 14,
+    }
+}
 
 /// The key of an IPv4 packet that parse has seen; `None` when it is shorter than `metadata` says.
 #[inline]

@@ -19,6 +19,6 @@ pub use rule::{
     Action, Anchor, BytesMatch, FRAGMENT_FIRST, FRAGMENT_LATER, FRAGMENT_NONE, Filter, Masked,
     Match, PAYLOAD_BYTES_MAX, Prefixes, Rule, States,
 };
-pub use stage::{FilterScratch, process_input, process_output};
+pub use stage::{Companions, FilterScratch, process_input, process_output};
 pub use stats::{FilterStats, FilterStatsReader, RuleCount};
 pub use table::{FilterTables, FilterUpdate, Hook};

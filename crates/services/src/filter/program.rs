@@ -21,6 +21,7 @@ use super::condition::Condition;
 use super::config::FilterCapacities;
 use super::expand::{Family, TooManyEntries, expand};
 use super::rule::{Action, Filter, Rule};
+use crate::police::PolicerId;
 
 /// The counter of a rule that is not counted.
 pub const NO_COUNTER: u32 = u32::MAX;
@@ -34,6 +35,9 @@ pub(super) struct Effect {
     pub(super) action: Action,
     pub(super) counter: u32,
     pub(super) set_dscp: Option<u8>,
+    pub(super) policer: Option<PolicerId>,
+    /// It accepts, and that is all: so the packet path asks nothing else.
+    pub(super) is_plain: bool,
 }
 
 /// A rule by its slot.
@@ -205,11 +209,16 @@ impl Program {
 
 impl Slot {
     fn of(rule: &Rule, counter: u32) -> Self {
-        let effect = Effect { action: rule.action, counter, set_dscp: rule.set_dscp };
+        let &Rule { action, set_dscp, .. } = rule;
+        let policer = rule.policer.map(PolicerId);
+        let is_plain = action == Action::Accept && set_dscp.is_none() && policer.is_none();
+        let effect = Effect { action, counter, set_dscp, policer, is_plain };
         Self { effect, condition: Condition::of(&rule.condition) }
     }
 }
 
 fn default_effect(filter: &Filter, counter: u32) -> Effect {
-    Effect { action: filter.default, counter, set_dscp: None }
+    let action = filter.default;
+    let is_plain = action == Action::Accept;
+    Effect { action, counter, set_dscp: None, policer: None, is_plain }
 }

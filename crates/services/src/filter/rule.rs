@@ -41,7 +41,8 @@ pub struct Rule {
     pub condition: Match,
     /// What becomes of them.
     pub action: Action,
-    /// The policer that they pass first: the packets that it finds red are dropped, as `policed`.
+    /// The policer that they pass behind the filter, if the action lets them go on; several rules may name one.
+    /// The number is its slot ([`crate::police::PolicerId`]). What it drops is dropped as `policed`.
     pub policer: Option<u32>,
     /// DSCP that they get, 0 to 63.
     pub set_dscp: Option<u8>,
@@ -124,6 +125,9 @@ pub struct BytesMatch {
 }
 
 /// Which states of a connection a rule asks for; none of them set asks for nothing.
+///
+/// Packets that parse has punted, such as multicast and those whose TTL ends here, have no state, and without
+/// the connection service no packet has one: then no rule that asks for states matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub struct States {
     /// The first packet of a connection that could begin with it.

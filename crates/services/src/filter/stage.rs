@@ -5,6 +5,7 @@
 //! * drop `filtered` or `filter_rejected`: of the latter the sender is told;
 //! * its DSCP changes, where a rule asks for it;
 //! * a packet that comes in is routed as if it were for another destination (`redirect`);
+//! * it is brought to a policer, which has the last word;
 //! * nothing: it is accepted.
 //!
 //! The filter of a port's input sees each IP packet that came in and was not dropped by parse, whoever it is
@@ -17,7 +18,7 @@
 use std::net::IpAddr;
 
 use linecard_io::{Frame, PacketMemory};
-use linecard_packet::{Batch, DropReason, Layer3, Metadata, Verdict};
+use linecard_packet::{BATCH_PACKETS_MAX, Batch, DropReason, Layer3, Metadata, Verdict};
 use linecard_tables::classifier::{Classifier, NO_MATCH};
 use linecard_wire::{ipv4, ipv6};
 
@@ -26,13 +27,24 @@ use super::expand::Family;
 use super::program::{Chain, Effect};
 use super::rule::Action;
 use super::{FilterStats, FilterTables, Program, key};
+use crate::connection::ConnectionState;
+use crate::police::PoliceScratch;
+
+/// The services that filters work with, as far as they are on.
+#[derive(Debug, Default)]
+pub struct Companions<'a> {
+    /// The state of each packet's connection, by place. Without them no rule that asks for states matches.
+    pub states: Option<&'a [ConnectionState; BATCH_PACKETS_MAX]>,
+    /// Gets the packets that rules bring to a policer. Without it they are not policed.
+    pub police: Option<&'a mut PoliceScratch>,
+}
 
 /// The columns of the stage; allocated once, overwritten by each batch.
 #[derive(Debug)]
 pub struct FilterScratch {
     ipv4: Columns<u32>,
     ipv6: Columns<u128>,
-    rules: Box<[u32; linecard_packet::BATCH_PACKETS_MAX]>,
+    rules: Box<[u32; BATCH_PACKETS_MAX]>,
 }
 
 impl Default for FilterScratch {
@@ -45,7 +57,7 @@ impl FilterScratch {
     /// Scratch for one batch.
     #[must_use]
     pub fn new() -> Self {
-        let rules = Box::new([NO_MATCH; linecard_packet::BATCH_PACKETS_MAX]);
+        let rules = Box::new([NO_MATCH; BATCH_PACKETS_MAX]);
         Self { ipv4: Columns::new(), ipv6: Columns::new(), rules }
     }
 }
@@ -55,6 +67,7 @@ pub fn process_input(
     batch: &mut Batch,
     memory: &mut PacketMemory,
     tables: &FilterTables,
+    mut companions: Companions<'_>,
     scratch: &mut FilterScratch,
     stats: &mut FilterStats,
 ) {
@@ -67,7 +80,7 @@ pub fn process_input(
         gather(batch, memory, scratch, places, |verdict| {
             matches!(verdict, Verdict::Undecided | Verdict::Punt(_))
         });
-        run(program, batch, memory, scratch, stats);
+        run(program, batch, memory, &mut companions, scratch, stats);
     }
 }
 
@@ -78,6 +91,7 @@ pub fn process_output(
     batch: &mut Batch,
     memory: &mut PacketMemory,
     tables: &FilterTables,
+    mut companions: Companions<'_>,
     scratch: &mut FilterScratch,
     stats: &mut FilterStats,
 ) {
@@ -86,7 +100,7 @@ pub fn process_output(
             Verdict::Forward { port, .. } => port == out_port,
             _ => false,
         });
-        run(program, batch, memory, scratch, stats);
+        run(program, batch, memory, &mut companions, scratch, stats);
     }
 }
 
@@ -130,11 +144,20 @@ fn run(
     program: &Program,
     batch: &mut Batch,
     memory: &mut PacketMemory,
+    companions: &mut Companions<'_>,
     scratch: &mut FilterScratch,
     stats: &mut FilterStats,
 ) {
     let FilterScratch { ipv4, ipv6, rules } = scratch;
-    let mut step = Step { program, batch, memory, stats };
+    if let Some(states) = companions.states {
+        // Nobody looked for the connections of packets that parse has punted.
+        let is_classified = |place: usize| !matches!(batch.verdicts[place], Verdict::Punt(_));
+        let state = |place: usize| is_classified(place).then(|| states[place]);
+        ipv4.set_states(state);
+        ipv6.set_states(state);
+    }
+    let police = companions.police.as_deref_mut();
+    let mut step = Step { program, batch, memory, police, stats };
     step.family(ipv4, &mut rules[..], |chain| &chain.ipv4);
     step.family(ipv6, &mut rules[..], |chain| &chain.ipv6);
 }
@@ -144,6 +167,7 @@ struct Step<'a> {
     program: &'a Program,
     batch: &'a mut Batch,
     memory: &'a mut PacketMemory,
+    police: Option<&'a mut PoliceScratch>,
     stats: &'a mut FilterStats,
 }
 
@@ -189,7 +213,7 @@ impl Step<'_> {
         let at = usize::from(place);
         self.stats.count(effect.counter, self.batch.frames[at].len());
         match effect.action {
-            Action::Accept if effect.set_dscp.is_none() => return true,
+            Action::Accept if effect.is_plain => return true,
             Action::Drop => {
                 self.batch.verdicts[at] = Verdict::Drop(DropReason::Filtered);
                 return true;
@@ -208,6 +232,7 @@ impl Step<'_> {
         match effect.action {
             Action::Reject => {
                 self.batch.verdicts[at] = Verdict::Drop(DropReason::FilterRejected);
+                return true;
             }
             Action::Redirect(IpAddr::V4(address)) => {
                 self.batch.destinations_ipv4.redirect(place, address.to_bits());
@@ -216,6 +241,9 @@ impl Step<'_> {
                 self.batch.destinations_ipv6.redirect(place, address.to_bits());
             }
             Action::Accept | Action::Drop | Action::Continue => {}
+        }
+        if let (Some(policer), Some(police)) = (effect.policer, &mut self.police) {
+            police.push(place, policer);
         }
         effect.action != Action::Continue
     }

@@ -11,19 +11,27 @@ use linecard_tables::lpm::Prefix;
 use linecard_wire::ip::Protocol;
 use linecard_wire::{icmpv4, ipv4, ipv6, ipv6_extension, tcp};
 
+use crate::connection::ConnectionState;
+
 use super::rule::{
     Action, Anchor, BytesMatch, FRAGMENT_FIRST, FRAGMENT_LATER, FRAGMENT_NONE, Filter, Match,
-    Prefixes,
+    Prefixes, States,
 };
 
 /// The rules that apply to a packet: those that go on, and then the one that decides; the number behind the
-/// last rule stands for the default. Empty for what is not IP.
+/// last rule stands for the default. Empty for what is not IP. `state` is that of the packet's connection, where
+/// there is a connection service that has looked for it.
 #[must_use]
-pub fn rules_of(filter: &Filter, packet: &[u8], metadata: &Metadata) -> Vec<usize> {
+pub fn rules_of(
+    filter: &Filter,
+    packet: &[u8],
+    metadata: &Metadata,
+    state: Option<ConnectionState>,
+) -> Vec<usize> {
     let mut applied = Vec::new();
     let Some(facts) = Facts::of(packet, metadata) else { return applied };
     for (number, rule) in filter.rules.iter().enumerate() {
-        if matches(&rule.condition, &facts, metadata) {
+        if has_state(rule.condition.states, state) && matches(&rule.condition, &facts, metadata) {
             applied.push(number);
             if rule.action != Action::Continue {
                 return applied;
@@ -154,6 +162,16 @@ fn matches(condition: &Match, facts: &Facts<'_>, metadata: &Metadata) -> bool {
                 condition.flow_labels.iter().any(|asked| label & asked.mask == asked.value)
             }))
         && condition.bytes.iter().all(|bytes| has_bytes(bytes, facts))
+}
+
+fn has_state(asked: States, state: Option<ConnectionState>) -> bool {
+    asked.is_any()
+        || state.is_some_and(|state| match state {
+            ConnectionState::New => asked.new,
+            ConnectionState::Established => asked.established,
+            ConnectionState::Related => asked.related,
+            ConnectionState::Invalid => asked.invalid,
+        })
 }
 
 /// Ports, ICMP types and codes, TCP flags.

@@ -9,8 +9,8 @@
 //! Who brings packets: a filter's rules ([`PoliceScratch::push`]) and ports ([`PoliceScratch::gather_ports`]). A
 //! packet may be brought to several policers; they see it in the order of bringing, and those after
 //! one that drops it do not. A colour-aware policer takes the colour from the packet's DSCP, so what an earlier
-//! one has marked reaches a later one that way. Packets that a stage has decided before are not metered:
-//! what is punted has limits of its own.
+//! one has marked reaches a later one that way. Packets that were dropped before are not metered, nor are those
+//! that are punted: they have limits of their own.
 //!
 //! What is metered is the IP packet, header included (RFC 2697 section 2), plus the policer's overhead.
 
@@ -174,7 +174,8 @@ pub fn process(
         else {
             continue;
         };
-        if !verdict.is_undecided() {
+        // Packets that leave are brought by the filters of their ports.
+        if !matches!(verdict, Verdict::Undecided | Verdict::Forward { .. }) {
             continue;
         }
         let metadata = &batch.metadata[place];
