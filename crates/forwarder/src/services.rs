@@ -12,9 +12,7 @@ use std::sync::Arc;
 
 use linecard_io::PacketMemory;
 use linecard_packet::Batch;
-use linecard_services::connection::{
-    self, ConnectionScratch, ConnectionStats, ConnectionTables,
-};
+use linecard_services::connection::{self, ConnectionScratch, ConnectionStats, ConnectionTables};
 use linecard_services::filter::{self, Companions, FilterScratch, FilterStats, FilterTables};
 use linecard_services::police::{self, PoliceScratch, PoliceStats, PoliceTables, PolicerMeters};
 use linecard_services::route::RouteTables;
@@ -169,22 +167,12 @@ impl FilterService {
         Self { tables: tables.reader(), scratch: FilterScratch::new(), stats }
     }
 
-    fn input(
-        &mut self,
-        batch: &mut Batch,
-        memory: &mut PacketMemory,
-        companions: Companions<'_>,
-    ) {
+    fn input(&mut self, batch: &mut Batch, memory: &mut PacketMemory, companions: Companions<'_>) {
         let Self { tables, scratch, stats } = self;
         filter::process_input(batch, memory, tables.get(), companions, scratch, stats);
     }
 
-    fn output(
-        &mut self,
-        batch: &mut Batch,
-        memory: &mut PacketMemory,
-        companions: Companions<'_>,
-    ) {
+    fn output(&mut self, batch: &mut Batch, memory: &mut PacketMemory, companions: Companions<'_>) {
         let Self { tables, scratch, stats } = self;
         filter::process_output(batch, memory, tables.get(), companions, scratch, stats);
     }

@@ -16,9 +16,7 @@ use linecard_tables::publication::{Reader, Subscription};
 use crate::egress::{Egress, EgressLists, PortState, count_kernel, count_queues};
 use crate::idle::{Idle, IdlePolicy};
 use crate::punt::{Neighbours, PortPuntLimits, PuntLimit, PuntSink};
-use crate::services::{
-    ConnectionService, FilterService, PoliceService, Services, SourceService,
-};
+use crate::services::{ConnectionService, FilterService, PoliceService, Services, SourceService};
 
 /// How often a worker asks the kernel what it dropped on the worker's queues.
 const KERNEL_COUNTERS_INTERVAL_NANOSECONDS: u64 = 1_000_000_000;

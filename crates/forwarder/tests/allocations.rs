@@ -6,9 +6,143 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use common::{Rig, RigConfig, to_router};
+use linecard_forwarder::Worker;
 use linecard_io::RouteCache;
+use linecard_packet::{DropReason, PortId};
+use linecard_services::connection::{
+    ConnectionConfig, ConnectionScratch, ConnectionStats, ConnectionTables,
+};
+use linecard_services::filter::{
+    Action, Filter, FilterCapacities, FilterStats, FilterTables, FilterUpdate, Hook, Match,
+    Program, Rule, States,
+};
+use linecard_services::police::{
+    ColourAction, PoliceCapacities, PoliceStats, PoliceTables, PoliceUpdate, Policer, PolicerId,
+    PolicerMeters, Roster, SourcePrefixes,
+};
 use linecard_services::route::RouteOffers;
-use linecard_wire::builder::{Ipv4, Ipv6, Udp};
+use linecard_services::source::{
+    MartianFilter, PortCheck, ReversePath, SourceCapacities, SourceStats, SourceTables,
+    SourceUpdate,
+};
+use linecard_tables::meter::{Marker, ProfileOptions, Unit};
+use linecard_tables::publication::{Absorb, Publish, Subscription, Writer};
+use linecard_wire::builder::{Ipv4, Ipv6, Tcp, Udp};
+
+const PORT_0: PortId = PortId(0);
+
+/// Publishes updates on empty tables.
+fn publish<T: Absorb<U>, U>(empty: impl Fn() -> T, updates: Vec<U>) -> Subscription<T> {
+    let mut writer = Writer::new(empty(), empty());
+    updates.into_iter().for_each(|update| writer.append(update));
+    assert_eq!(writer.publish(), Publish::Published);
+    writer.subscription()
+}
+
+/// A filter that asks for states and marks, and brings UDP to a policer.
+fn switch_filters_on(worker: &mut Worker) {
+    let rule = Rule {
+        name: "udp".to_owned(),
+        condition: Match { protocols: vec![17], ..Match::default() },
+        action: Action::Continue,
+        policer: Some(0),
+        set_dscp: Some(46),
+        set_class: None,
+        mirror_to: None,
+        sample_one_in: 0,
+        log: false,
+    };
+    let new = States { new: true, ..States::default() };
+    let new = Match { states: new, lengths: vec![0..=1500], ..Match::default() };
+    let new = Rule { condition: new, action: Action::Accept, ..rule.clone() };
+    let rules = vec![rule, new];
+    let filter = Filter { name: "filter".to_owned(), rules, default: Action::Drop };
+    let capacities = FilterCapacities::default();
+    let program = Program::new(&filter, &[0, 1, 2], &capacities).expect("it fits");
+    let program = Some(Arc::new(program));
+    let hooks = [Hook::Input(PORT_0), Hook::Output(PortId(1))];
+    let updates = hooks.map(|hook| FilterUpdate { hook, program: program.clone() });
+    let tables = publish(|| FilterTables::new(common::PORTS), updates.into());
+    worker.filter(&tables, FilterStats::new(capacities.counters_max));
+}
+
+/// A policer for each source, to which rules and the port bring packets.
+fn switch_police_on(worker: &mut Worker) {
+    let policer = Policer {
+        marker: Marker::SingleRate {
+            committed_rate: 1000,
+            committed_burst: 150,
+            excess_burst: 150,
+        },
+        options: ProfileOptions { unit: Unit::Packets, ..ProfileOptions::default() },
+        actions: [ColourAction::Pass, ColourAction::Mark(12), ColourAction::Drop],
+        sources: Some(SourcePrefixes { ipv4_length: 32, ipv6_length: 64 }),
+    };
+    let capacities = PoliceCapacities::default();
+    let mut roster = Roster::new(capacities.policers_max);
+    let wanted = [("policer".to_owned(), policer)].into();
+    let mut updates = roster.enrol(&wanted).expect("it is one");
+    updates.push(PoliceUpdate::SetPort(PORT_0, Some(PolicerId(0))));
+    let tables = publish(|| PoliceTables::new(&capacities, 1), updates);
+    let meters = PolicerMeters::new(&capacities, 1);
+    worker.police(&tables, meters, PoliceStats::new(capacities.policers_max));
+}
+
+fn switch_all_on(worker: &mut Worker) {
+    switch_filters_on(worker);
+    switch_police_on(worker);
+    let check = PortCheck {
+        reverse_path: ReversePath::Loose,
+        martians: MartianFilter::Special,
+        ..PortCheck::default()
+    };
+    let updates = vec![SourceUpdate::SetPort(PORT_0, check)];
+    let tables = publish(|| SourceTables::new(&SourceCapacities::default()), updates);
+    worker.source(&tables, SourceStats::new());
+    // Fewer than are asked for, so that some give way and some are not kept.
+    let config = ConnectionConfig {
+        connections_ipv4_max: 16,
+        connections_ipv6_max: 16,
+        connections_per_source_max: 1000,
+        ..ConnectionConfig::default()
+    };
+    let tables = Arc::new(ConnectionTables::new(&config, 7));
+    worker.connections(tables, ConnectionScratch::new(0, 3), ConnectionStats::default());
+}
+
+#[test]
+fn a_round_with_all_services_allocates_nothing() {
+    let mut rig = Rig::new(&RigConfig { punt_packets_max: 0, ..RigConfig::default() });
+    switch_all_on(&mut rig.worker);
+    for round in 0..20 {
+        for number in 0..300u16 {
+            let source =
+                [[20, 9, 0, 1], [99, 0, 0, 1], [192, 0, 2, 1]][usize::from(number % 7) % 3];
+            let header = Ipv4::new(source.into(), Ipv4Addr::new(20, 0, 0, 1));
+            let ports = Udp::new(number, 53);
+            let packet = match number % 5 {
+                0 => to_router().ipv4(header).tcp(Tcp::new(number, 80)),
+                1 => to_router().ipv4(Ipv4 { ttl: 1, ..header }).udp(ports),
+                _ => to_router().ipv4(header).udp(ports),
+            };
+            assert!(rig.peers[0].send(&packet.build()), "the wire has room");
+        }
+        let mut received = 0;
+        let allocations = allocation_counter::measure(|| {
+            received = rig.worker.run_once(round * 2_000_000_000);
+            received += rig.worker.run_once(round * 2_000_000_000 + 1);
+        });
+        assert_eq!(received, 300);
+        assert_eq!(allocations.count_total, 0, "round {round}: {allocations:?}");
+        while rig.peers[1].receive().is_some() {}
+    }
+    let totals = rig.totals();
+    let drops = &totals[0].dropped_packets;
+    for reason in [DropReason::Filtered, DropReason::Policed, DropReason::ReversePath] {
+        assert!(drops[reason] > 0, "{reason:?}: {totals:?}");
+    }
+    assert!(drops[DropReason::MartianSource] > 0 && totals[0].forwarded_packets > 0, "{totals:?}");
+}
 
 #[test]
 fn a_round_allocates_nothing() {

@@ -216,12 +216,7 @@ fn check(filter: &Filter, packets: &[Vec<u8>], states: &PacketStates) {
 }
 
 /// The same for a program of the filter.
-fn check_program(
-    filter: &Filter,
-    program: Program,
-    packets: &[Vec<u8>],
-    states: &PacketStates,
-) {
+fn check_program(filter: &Filter, program: Program, packets: &[Vec<u8>], states: &PacketStates) {
     let (capacities, counters) = (CAPACITIES, counters(filter));
     let mut tables = FilterTables::new(8);
     let program = Some(Arc::new(program));
@@ -328,6 +323,16 @@ proptest! {
         let _ = packet.get_mut(14..).map(linecard_wire::ipv4::fill_checksum);
         check(&filter, &[packet], &states);
     }
+}
+
+#[test]
+fn answers_to_known_connections_take_one_entry() {
+    let known = States { established: true, related: true, ..States::default() };
+    let condition = Match { ipv4: true, states: known, ..Match::default() };
+    let rules = vec![rule(0, condition, Action::Accept)];
+    let filter = Filter { name: "filter".to_owned(), rules, default: Action::Drop };
+    let program = Program::new(&filter, &counters(&filter), &CAPACITIES).expect("it fits");
+    assert_eq!(program.entries(), 1);
 }
 
 #[test]

@@ -231,6 +231,19 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+#[test]
+fn what_there_is_no_room_for_passes_and_is_counted() {
+    let mut rig = Rig::new(&CAPACITIES, 1);
+    let room = (0..).take_while(|_| rig.scratch.push(0, PolicerId(1))).count();
+    assert_eq!(room, 4 * linecard_packet::BATCH_PACKETS_MAX);
+    assert!(!rig.scratch.push(0, PolicerId(0)));
+    let source = [192, 0, 2, 1].into();
+    let offer = Offer { port: 0, source, dscp: 0, payload_bytes: 1, rule: None };
+    assert_eq!(rig.police(0, &[offer]), [(Verdict::Undecided, 0)]);
+    assert_eq!(rig.stats.reader().unmetered(), 2);
+    assert!(rig.scratch.push(0, PolicerId(0)), "the next batch has room");
+}
+
 proptest! {
     #[test]
     fn stage_and_twin_agree(steps in prop::collection::vec(step(), 1..40)) {

@@ -32,6 +32,8 @@ const PREFETCH_PACKETS: usize = 8;
 pub struct PoliceScratch {
     places: Vec<u8>,
     policers: Vec<u32>,
+    /// Those for which there was no room.
+    refused: u64,
 }
 
 impl Default for PoliceScratch {
@@ -41,14 +43,14 @@ impl Default for PoliceScratch {
 }
 
 impl PoliceScratch {
-    /// A packet can be brought to so many policers on average; beyond that it passes.
+    /// A packet can be brought to so many policers on average; beyond that it passes, and is counted.
     const POLICERS_PER_PACKET: usize = 4;
 
     /// Nothing is brought to any policer.
     #[must_use]
     pub fn new() -> Self {
         let room = BATCH_PACKETS_MAX * Self::POLICERS_PER_PACKET;
-        Self { places: Vec::with_capacity(room), policers: Vec::with_capacity(room) }
+        Self { places: Vec::with_capacity(room), policers: Vec::with_capacity(room), refused: 0 }
     }
 
     /// Brings the packet at `place` to a policer; false when there is no room for more.
@@ -58,6 +60,8 @@ impl PoliceScratch {
         if fits {
             self.places.push(place);
             self.policers.push(policer.0);
+        } else {
+            self.refused += 1;
         }
         fits
     }
@@ -202,6 +206,7 @@ pub fn process(
     }
     scratch.places.clear();
     scratch.policers.clear();
+    stats.count_unmetered(std::mem::take(&mut scratch.refused));
 }
 
 /// Asks for the meter of a source whose packet comes soon.

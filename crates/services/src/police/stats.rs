@@ -45,6 +45,7 @@ struct Cells {
 struct Block {
     policers: Box<[Cells]>,
     sources_refused: AtomicU64,
+    unmetered: AtomicU64,
 }
 
 /// The counts of one worker: the side that counts.
@@ -58,7 +59,8 @@ impl PoliceStats {
     #[must_use]
     pub fn new(policers_max: u32) -> Self {
         let policers = (0..policers_max).map(|_| Cells::default()).collect();
-        Self { block: Arc::new(Block { policers, sources_refused: AtomicU64::new(0) }) }
+        let [sources_refused, unmetered] = [AtomicU64::new(0), AtomicU64::new(0)];
+        Self { block: Arc::new(Block { policers, sources_refused, unmetered }) }
     }
 
     /// The side that reads.
@@ -81,6 +83,11 @@ impl PoliceStats {
     #[inline]
     pub(super) fn count_refused_source(&mut self) {
         add(&self.block.sources_refused, 1);
+    }
+
+    #[inline]
+    pub(super) fn count_unmetered(&mut self, packets: u64) {
+        add(&self.block.unmetered, packets);
     }
 }
 
@@ -136,5 +143,12 @@ impl PoliceStatsReader {
     #[must_use]
     pub fn sources_refused(&self) -> u64 {
         self.block.sources_refused.load(Ordering::Relaxed)
+    }
+
+    /// How often a packet passed a policer unmetered since the worker started, because more were brought in one
+    /// batch than there was room for.
+    #[must_use]
+    pub fn unmetered(&self) -> u64 {
+        self.block.unmetered.load(Ordering::Relaxed)
     }
 }

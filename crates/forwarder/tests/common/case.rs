@@ -1,4 +1,5 @@
 //! A case: a packet in, what comes out, and the check that nothing else moved.
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -84,39 +85,51 @@ pub(crate) fn out6(header: Ipv6) -> Outcome {
     Sent(1, udp(leaving(2).ipv6(header)).build())
 }
 
-/// Sends one packet into port 0 and checks everything that can be seen.
+/// Sends one packet into port 0 of a new rig, and checks everything that can be seen.
 pub(crate) fn check(case: &Case) {
-    let mut rig = Rig::new(&RigConfig::default());
+    let mut totals = vec![PortTotals::default(); PORTS];
+    pass(&mut Rig::new(&RigConfig::default()), &mut totals, 0, 0, case);
+}
+
+/// Sends one packet into a port and checks everything that can be seen. `expected` are the totals, before and
+/// after.
+pub(crate) fn pass(
+    rig: &mut Rig,
+    expected: &mut [PortTotals],
+    now_nanoseconds: u64,
+    in_port: usize,
+    case: &Case,
+) {
     let free = rig.worker.free_frames();
-    assert!(rig.peers[0].send(&case.packet), "{}", case.description);
-    assert_eq!(rig.worker.run_once(0), 1, "{}", case.description);
+    rig.punted.lock().unwrap().clear();
+    assert!(rig.peers[in_port].send(&case.packet), "{}", case.description);
+    assert_eq!(rig.worker.run_once(now_nanoseconds), 1, "{}", case.description);
     rig.totals();
 
-    let mut expected = vec![PortTotals::default(); PORTS];
-    expected[0].received_packets = 1;
-    expected[0].received_bytes = case.packet.len() as u64;
+    expected[in_port].received_packets += 1;
+    expected[in_port].received_bytes += case.packet.len() as u64;
     let mut out: Vec<Option<Vec<u8>>> = vec![None; PORTS];
     let mut punted = Vec::new();
     match &case.outcome {
         Sent(port, packet) => {
             let bytes = packet.len() as u64;
-            expected[0].forwarded_packets = 1;
-            expected[0].forwarded_bytes = bytes;
-            expected[*port].sent_packets = 1;
-            expected[*port].transmitted_bytes = bytes;
+            expected[in_port].forwarded_packets += 1;
+            expected[in_port].forwarded_bytes += bytes;
+            expected[*port].sent_packets += 1;
+            expected[*port].transmitted_bytes += bytes;
             out[*port] = Some(packet.clone());
         }
         Punted(reason) => {
-            expected[0].punted_packets[*reason] = 1;
-            punted.push((linecard_packet::PortId(0), case.packet.clone()));
+            expected[in_port].punted_packets[*reason] += 1;
+            punted.push((linecard_packet::PortId(in_port as u16), case.packet.clone()));
         }
-        Dropped(reason) => expected[0].dropped_packets[*reason] = 1,
+        Dropped(reason) => expected[in_port].dropped_packets[*reason] += 1,
     }
     let received: Vec<_> = rig.peers.iter_mut().map(linecard_io::MemoryPeer::receive).collect();
     // Another round, which takes note of what was sent.
-    assert_eq!(rig.worker.run_once(1), 0, "{}", case.description);
-    assert_eq!(rig.totals(), expected, "{}", case.description);
+    assert_eq!(rig.worker.run_once(now_nanoseconds + 1), 0, "{}", case.description);
     assert_eq!(received, out, "{}", case.description);
+    assert_eq!(rig.totals(), expected, "{}", case.description);
     assert_eq!(*rig.punted.lock().unwrap(), punted, "{}", case.description);
     assert_eq!(rig.worker.free_frames(), free, "{}: a frame was lost", case.description);
 }
