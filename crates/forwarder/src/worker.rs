@@ -201,8 +201,9 @@ impl Worker {
         self.pipeline.services.source = Some(SourceService::new(tables, stats));
     }
 
-    /// Tracks connections from the next round on. All workers share the tables, and then one clock: the
-    /// times given to [`Self::run_once`] count from the same moment. `scratch` is made with the worker's number.
+    /// Tracks connections from the next round on. All workers share the tables, and so the clock: the times
+    /// given to [`Self::run_once`] must count from the same moment, as those of [`Self::run`] do. `scratch` is
+    /// made with the worker's number.
     pub fn connections(
         &mut self,
         tables: Arc<ConnectionTables>,
