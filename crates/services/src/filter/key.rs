@@ -46,17 +46,6 @@ const HEADER_OF_PROTOCOL: [u16; 256] = {
     header
 };
 
-/// A state in `marks`.
-#[inline]
-pub(super) const fn mark_of(state: ConnectionState) -> u16 {
-    match state {
-        ConnectionState::New => 0,
-        ConnectionState::Invalid => 1 << 14,
-        ConnectionState::Established => STATE_KNOWN,
-        ConnectionState::Related => STATE_KNOWN | 1 << 14,
-    }
-}
-
 /// The key of an IPv4 packet that parse has seen; `None` when it is shorter than `metadata` says.
 #[inline]
 pub(super) fn of_ipv4(packet: &[u8], metadata: &Metadata) -> Option<Key<u32>> {
@@ -123,6 +112,17 @@ pub(super) fn upper_layer<'a>(
             upper.has_header().then_some((upper.protocol, upper.payload))
         }
         Layer3::Other => None,
+    }
+}
+
+/// A state in `marks`.
+#[inline]
+pub(super) const fn mark_of(state: ConnectionState) -> u16 {
+    match state {
+        ConnectionState::New => 0,
+        ConnectionState::Invalid => 1 << 14,
+        ConnectionState::Established => STATE_KNOWN,
+        ConnectionState::Related => STATE_KNOWN | 1 << 14,
     }
 }
 
