@@ -8,9 +8,10 @@
 //! * it is brought to a policer, which has the last word;
 //! * nothing: it is accepted.
 //!
-//! The filter of a port's input sees each IP packet that came in and was not dropped by parse, whoever it is
-//! for: also those that the kernel will get. The filter of a port's output sees the packets that are about
-//! to leave, as they were received. What is not IP passes.
+//! The filter of a port's input sees each IP packet that a worker received and parse did not drop, also those
+//! that the kernel will get. (What the classifier leaves to the kernel, such as packets to the router's own
+//! addresses, no worker receives.) The filter of a port's output sees the packets that are about to leave, as
+//! they were received. What is not IP passes.
 //!
 //! Cost: 20 bytes of each packet's headers, which are in the cache since parse read them, and the lookup (see
 //! [`linecard_tables::classifier`]). Ports without a filter cost one load a queue and batch.
