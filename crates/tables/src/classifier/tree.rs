@@ -94,7 +94,7 @@ use crate::lpm::Address;
 pub(super) const LANES: usize = 16;
 /// Trees.
 pub(super) const TREES: usize = 3;
-/// The slot that no entry has: its order is after all others, its value is [`NO_MATCH`].
+/// The slot that no entry has: its order is after all others, its value is [`super::NO_MATCH`].
 pub(super) const NO_SLOT: u32 = 0;
 /// In the slots of a block: the entry is conditional.
 pub(super) const CONDITIONAL: u32 = 1 << 31;
