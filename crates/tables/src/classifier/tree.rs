@@ -56,9 +56,8 @@
 //!
 //! With x86-64-v3 10,000 rules are 50, 79 and 64 (IPv4), with portable instructions 138, 292 and 217: without
 //! vectors a comparison is 16. Beside DPDK's ACL library with its widest vectors, on the same IPv4 files in one run
-//! (`cargo xtask compare acl`, when IPv4 keys still had rows of 16 words): 35, 49 and 41 for 1,000 rules (DPDK 39,
-//! 153 and 46) and 49, 68 and 61 for 10,000
-//! (DPDK 71, 298 and 322, and 151 to 387 MiB). DPDK's figures for fw 1,000 were between 62 and 153.
+//! (`cargo xtask compare acl`): 28, 41 and 35 for 1,000 rules (DPDK 49, 57 and 44) and 37, 59 and 49 for 10,000
+//! (DPDK 58, 418 and 353), with 2.1 MiB against 151 to 388.
 //!
 //! # What was compared
 //!
