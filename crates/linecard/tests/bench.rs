@@ -2,8 +2,9 @@
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use linecard_lab::wait_for;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -192,15 +193,6 @@ fn what_a_file_of_prefixes_lacks_is_said_before_anything_is_measured() {
     assert_eq!(stdout(&output), "", "nothing was measured");
 }
 
-/// Waits for `condition`, for ten seconds at the most.
-fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !condition() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
 #[test]
 fn a_signal_ends_it_while_it_sets_up() {
     let child = Command::new(env!("CARGO_BIN_EXE_linecard"))
@@ -211,12 +203,13 @@ fn a_signal_ends_it_while_it_sets_up() {
         .expect("the binary was built");
     let pid = Pid::from_raw(child.id() as i32);
     // Signals are taken before anything is made, and a million routes are more than this.
-    wait_until("it makes routes", || {
+    wait_for("it makes routes", Duration::from_secs(10), || {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
         let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kibibytes = resident.and_then(|text| text.trim().strip_suffix(" kB"));
-        kibibytes.is_some_and(|text| text.parse::<u64>().expect("a number") > 32 << 10)
-    });
+        Ok(kibibytes.is_some_and(|text| text.parse::<u64>().expect("a number") > 32 << 10))
+    })
+    .expect("a million routes take more");
     kill(pid, Signal::SIGINT).expect("the child is ours");
     // That nobody waits for the set-up, the tests of `bench::session` say.
     let output = child.wait_with_output().expect("it ends");

@@ -51,13 +51,6 @@ impl FilterTables {
         let programs = (0..).map(PortId).zip(&self.output);
         programs.filter_map(|(port, program)| Some((port, program.as_deref()?)))
     }
-
-    /// True when packets that come in here may be dropped or changed by a filter, on this port or on the one
-    /// by which they leave: then the classifier must not forward them by itself.
-    #[must_use]
-    pub fn concern(&self, port: PortId) -> bool {
-        self.input(port).is_some() || self.output.iter().any(Option::is_some)
-    }
 }
 
 impl Absorb<FilterUpdate> for FilterTables {
