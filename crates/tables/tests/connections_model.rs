@@ -70,6 +70,22 @@ fn of_two_workers_that_insert_the_same_key_both_end_with_one_entry() {
 }
 
 #[test]
+fn the_same_key_stays_one_entry_though_both_are_renewed_meanwhile() {
+    bounded(3, || {
+        let table = table(2);
+        let other = Arc::clone(&table);
+        let both = |table: &ConnectionTable<1>| {
+            let handle = insert(table, 5, EMBRYONIC).handle();
+            table.settle(handle, NOW, |_| ESTABLISHED);
+        };
+        let thread = thread::spawn(move || both(&other));
+        both(&table);
+        thread.join().expect("no panic");
+        assert_eq!(table.count(NOW), 15, "one entry for the key");
+    });
+}
+
+#[test]
 fn a_reader_never_takes_an_entry_for_another_ones() {
     bounded(3, || {
         let table = table(1);

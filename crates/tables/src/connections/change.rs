@@ -165,6 +165,23 @@ impl<const K: usize> ConnectionTable<K> {
         is_mine
     }
 
+    /// As [`Self::clear`], and however often others renew the entry meanwhile: each of them does it at most
+    /// once a packet, and nobody who looks the key up finds it.
+    fn clear_generation(
+        &self,
+        slot: usize,
+        mut word: Word,
+        gone: &mut impl FnMut(&[u64; K], &[u64; VALUES]),
+    ) {
+        let generation = word.generation();
+        while word.lifetime().is_some()
+            && word.generation() == generation
+            && !self.clear(slot, word, gone)
+        {
+            word = Word(self.word(slot).load(Ordering::Acquire));
+        }
+    }
+
     /// The slot for a new entry: a free one, in the bucket that has more of them; one that has expired counts
     /// as free. Else that of the entry that was seen least lately of those that may be evicted.
     fn vacancy(&self, place: &Place, now: Tick) -> Option<Vacancy> {
@@ -209,11 +226,14 @@ impl<const K: usize> ConnectionTable<K> {
             let cell = self.word(slot);
             let word = Word(cell.load(Ordering::Acquire));
             let handle = Handle { slot: slot as u32, generation: word.generation() };
-            if self.is_live(word, now) && slot::holds(cell, &self.entries[slot], word, key) {
-                match first {
-                    None => first = Some(handle),
-                    Some(_) => drop(self.clear(slot, word, gone)),
-                }
+            if !slot::holds(cell, &self.entries[slot], word, key) {
+                continue;
+            }
+            // One that has expired goes as well: a worker whose clock is behind could still revive it.
+            if first.is_none() && self.is_live(word, now) {
+                first = Some(handle);
+            } else {
+                self.clear_generation(slot, word, gone);
             }
         }
         first.filter(|first| *first != mine)
