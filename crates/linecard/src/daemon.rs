@@ -20,6 +20,7 @@ mod ports;
 mod publisher;
 mod redirects;
 mod reload;
+mod services;
 mod source;
 mod workers;
 
@@ -41,13 +42,13 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tracing::info;
 
 use self::control_loop::ControlLoop;
-use self::filters::Filters;
 use self::live_ports::LivePorts;
 use self::ports::{Plan, ServedPort};
 use self::publisher::Publisher;
 use self::redirects::Redirects;
 pub(crate) use self::redirects::{is_veth, takes_frames};
 use self::reload::Origin;
+use self::services::Services;
 use self::source::{DaemonSource, Shared};
 use self::workers::Workers;
 
@@ -75,7 +76,7 @@ pub(crate) fn run(config: Config, path: Option<PathBuf>) -> anyhow::Result<()> {
     let switch = DeadManSwitch::new(plan.workers)
         .map_err(|error| ports::explain("map a BPF array", error))?;
 
-    let mut filters = Filters::new(&config)?;
+    let mut services = Services::new(&config)?;
     let redirects = Redirects::open(&config);
     let cache = redirects.as_ref().ok().map(|redirects| Arc::clone(&redirects.cache));
     let mut served = plan.attach(&local, &switch, cache.as_ref())?;
@@ -87,7 +88,7 @@ pub(crate) fn run(config: Config, path: Option<PathBuf>) -> anyhow::Result<()> {
     let tables = (publisher.writer(), cache.as_ref());
     let ways = (&punt, live.as_ref());
     let mut workers =
-        Workers::start(&config, &plan, &mut served, ways, tables, &mut filters, &switch)?;
+        Workers::start(&config, &plan, &mut served, ways, tables, &mut services, &switch)?;
     if let Ok(redirects) = &redirects {
         redirects.serve(&served);
     }
@@ -100,7 +101,7 @@ pub(crate) fn run(config: Config, path: Option<PathBuf>) -> anyhow::Result<()> {
         bypassed,
         redirects,
         live,
-        filters: Mutex::new(filters),
+        services: Mutex::new(services),
         origin: Origin { config, path },
     });
     let control = ControlLoop {

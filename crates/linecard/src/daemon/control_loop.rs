@@ -67,7 +67,7 @@ impl ControlLoop<'_> {
             if more {
                 patience = Duration::ZERO;
             }
-            if !self.shared.filters().publish() {
+            if !self.shared.services().publish() {
                 patience = patience.min(BUSY);
             }
             self.follow_addresses();

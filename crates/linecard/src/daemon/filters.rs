@@ -50,16 +50,20 @@ pub(super) struct Changes {
     pub(super) removed: Vec<String>,
 }
 
+/// Filters that are ready to be put in force.
+pub(super) struct Prepared {
+    held: Vec<Held>,
+    counters: Counters,
+    changes: Changes,
+}
+
 impl Filters {
-    /// The filters of a configuration; nobody reads them yet.
-    ///
-    /// # Errors
-    /// A filter that the tables cannot take.
-    pub(super) fn new(config: &Config) -> anyhow::Result<Self> {
+    /// No filters, for the ports of a configuration; nobody reads them yet.
+    pub(super) fn new(config: &Config) -> Self {
         let ports: Vec<String> = config.ports.iter().map(|port| port.name.clone()).collect();
         let tables = || FilterTables::new(ports.len());
         let capacities = FilterCapacities::default();
-        let mut filters = Self {
+        Self {
             writer: Writer::new(tables(), tables()),
             capacities,
             counters: Counters::new(capacities.counters_max),
@@ -67,9 +71,7 @@ impl Filters {
             held: Vec::new(),
             attached: BTreeMap::new(),
             readers: Vec::new(),
-        };
-        filters.apply(config)?;
-        Ok(filters)
+        }
     }
 
     /// What a worker needs to ask the filters.
@@ -79,16 +81,15 @@ impl Filters {
         (self.writer.subscription(), stats)
     }
 
-    /// Puts the filters of a configuration in force, all or none.
+    /// Makes the filters of a configuration ready. Changes nothing.
     ///
     /// # Errors
-    /// A filter that the tables cannot take; all are as they were.
-    pub(super) fn apply(&mut self, config: &Config) -> anyhow::Result<Changes> {
+    /// A filter that the tables cannot take.
+    pub(super) fn prepare(&self, config: &Config) -> anyhow::Result<Prepared> {
         let mut changes = Changes::default();
         let mut counters = self.counters.clone();
         counters.begin();
-        let readers = self.readers.clone();
-        let read = |counter| sum(&readers, counter);
+        let read = |counter| sum(&self.readers, counter);
         let mut held = Vec::new();
         for configured in config.filters.filters() {
             let before = self.held.iter().find(|held| held.configured.name == configured.name);
@@ -103,9 +104,14 @@ impl Filters {
         let names = self.held.iter().map(|held| &held.configured.name);
         changes.removed = names.filter(|name| !is_there(name)).cloned().collect();
         counters.release(|filter| is_there(filter));
-        self.counters = counters;
-        self.attach(config, held);
-        Ok(changes)
+        Ok(Prepared { held, counters, changes })
+    }
+
+    /// Puts in force what was prepared from the same configuration; to be published.
+    pub(super) fn commit(&mut self, config: &Config, prepared: Prepared) -> Changes {
+        self.counters = prepared.counters;
+        self.attach(config, prepared.held);
+        prepared.changes
     }
 
     /// Tells the workers what stands where from now on.
@@ -122,7 +128,6 @@ impl Filters {
             }
         }
         self.attached = attached;
-        self.publish();
     }
 
     /// Hands what has changed to the workers; to be called until it returns true, as long as a worker holds

@@ -37,7 +37,7 @@ impl Origin {
         if !needs_restart.is_empty() {
             return Ok(ReloadReport { needs_restart, ..ReloadReport::default() });
         }
-        let changes = shared.filters().apply(&config).map_err(|error| format!("{error:#}"))?;
+        let changes = shared.services().apply(&config).map_err(|error| format!("{error:#}"))?;
         info!(changed = ?changes.changed, removed = ?changes.removed, "configuration was read again");
         Ok(ReloadReport {
             changed_filters: changes.changed,

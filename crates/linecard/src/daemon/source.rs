@@ -19,12 +19,12 @@ use linecard_observe::{
 use linecard_packet::{AdjacencyId, PortId, PortTotals};
 
 use super::advice;
-use super::filters::Filters;
 use super::link_watch::state;
 use super::live_ports::LivePorts;
 use super::ports::ServedPort;
 use super::redirects::Redirects;
 use super::reload::Origin;
+use super::services::Services;
 use super::workers::WorkerReaders;
 
 /// What the control loop shares with the API's thread. No worker ever takes one of these locks.
@@ -42,7 +42,8 @@ pub(super) struct Shared {
     pub(super) redirects: Result<Redirects, RouteCacheObstacle>,
     /// The ports by which the worker sends live frames, if any.
     pub(super) live: Option<LivePorts>,
-    pub(super) filters: Mutex<Filters>,
+    /// The services besides the route.
+    pub(super) services: Mutex<Services>,
     /// What the daemon was started from.
     pub(super) origin: Origin,
 }
@@ -74,8 +75,8 @@ impl Shared {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn filters(&self) -> MutexGuard<'_, Filters> {
-        self.filters.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn services(&self) -> MutexGuard<'_, Services> {
+        self.services.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Packets that all workers gave this adjacency.
@@ -200,7 +201,7 @@ impl Source for DaemonSource {
     }
 
     fn filters(&self) -> FiltersReport {
-        self.shared.filters().report()
+        self.shared.services().filters.report()
     }
 
     fn reload(&self) -> Result<ReloadReport, String> {

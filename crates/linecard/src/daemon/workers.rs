@@ -17,22 +17,21 @@ use linecard_io::{
 };
 use linecard_packet::counters::CountersReader;
 use linecard_packet::{BATCH_PACKETS_MAX, WorkerCounters};
-use linecard_services::filter::{FilterStats, FilterTables};
 use linecard_services::route::{
     RouteOffers, RouteStats, RouteStatsReader, RouteTables, RouteUpdate,
 };
-use linecard_tables::publication::{Subscription, Writer};
+use linecard_tables::publication::Writer;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::OwnedFd;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tracing::{error, info, warn};
 
-use super::filters::Filters;
 use super::live_ports::LivePorts;
 use super::ports::{KernelSide, Plan, ServedPort};
+use super::services::{Services, WorkerServices};
 
 /// What a worker's thread builds it from.
-type Parts = (WorkerConfig, Option<RouteOffers>, (Subscription<FilterTables>, FilterStats));
+type Parts = (WorkerConfig, Option<RouteOffers>, WorkerServices);
 
 /// What others may read of a worker.
 #[derive(Clone)]
@@ -61,7 +60,7 @@ impl Workers {
         ports: &mut [ServedPort],
         (punt, live): (&PuntDevice, Option<&LivePorts>),
         (tables, cache): (&Writer<RouteTables, RouteUpdate>, Option<&Arc<RouteCache>>),
-        filters: &mut Filters,
+        services: &mut Services,
         switch: &Arc<DeadManSwitch>,
     ) -> anyhow::Result<Self> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
@@ -100,7 +99,7 @@ impl Workers {
         let cores = cores(config, plan.workers);
         for (number, worker) in configs.into_iter().enumerate() {
             let offers = cache.map(|cache| RouteOffers::new(Arc::clone(cache)));
-            let parts = (worker, offers, filters.for_worker());
+            let parts = (worker, offers, services.for_worker());
             workers.spawn(number, cores.get(number).copied(), parts, armed.clone())?;
         }
         drop(armed);
@@ -116,7 +115,7 @@ impl Workers {
         &mut self,
         number: usize,
         core: Option<usize>,
-        (config, offers, filters): Parts,
+        (config, offers, services): Parts,
         armed: mpsc::Sender<()>,
     ) -> anyhow::Result<()> {
         let (stop, wake) = (Arc::clone(&self.stop), Arc::clone(&self.wake));
@@ -129,7 +128,7 @@ impl Workers {
                 if let Some(offers) = offers {
                     worker.offer_routes(offers);
                 }
-                worker.filter(&filters.0, filters.1);
+                services.attach(&mut worker);
                 let _armed = switch.arm(number)?;
                 // The receiver is gone only when another worker has failed.
                 let _ = armed.send(());
