@@ -134,7 +134,7 @@ impl Egress<'_> {
         let mut start = 0;
         for (index, segment) in segments.iter().enumerate() {
             let end = usize::from(segment.end);
-            let decided = batch.metadata[start..end].iter().zip(&batch.verdicts[start..end]);
+            let decided = batch.metadata[start..end].iter().zip(&mut batch.verdicts[start..end]);
             // In this order: the zip must not take a frame for which there is no verdict here.
             self.sort_by_port(segment.in_port, decided.zip(arriving.by_ref()));
             start = end;
@@ -154,11 +154,11 @@ impl Egress<'_> {
     fn sort_by_port<'b>(
         &mut self,
         in_port: PortId,
-        packets: impl Iterator<Item = ((&'b Metadata, &'b Verdict), Frame)>,
+        packets: impl Iterator<Item = ((&'b Metadata, &'b mut Verdict), Frame)>,
     ) {
         let (mut forwarded, mut bytes) = (0, 0);
-        for ((metadata, &verdict), frame) in packets {
-            if let Verdict::Forward { port, .. } = verdict
+        for ((metadata, verdict), frame) in packets {
+            if let Verdict::Forward { port, .. } = *verdict
                 && let Some(leaving) = self.lists.list(port)
             {
                 forwarded += 1;
@@ -171,50 +171,63 @@ impl Egress<'_> {
         self.counters.port(in_port).forwarded(forwarded, bytes);
     }
 
-    /// A packet that no port of the worker sends.
-    fn drop_or_punt(&mut self, frame: Frame, metadata: &Metadata, verdict: Verdict) {
-        let in_port = metadata.in_port;
-        match verdict {
-            Verdict::Punt(reason) => self.punt(frame, metadata, reason),
-            Verdict::Drop(reason) => self.discard(frame, reason, in_port),
-            Verdict::Forward { .. } => self.discard(frame, DropReason::PortDown, in_port),
+    /// A packet that no port of the worker sends. The verdict says afterwards where it ended.
+    fn drop_or_punt(&mut self, frame: Frame, metadata: &Metadata, verdict: &mut Verdict) {
+        let refused = match *verdict {
+            Verdict::Punt(reason) => match self.punt(&frame, metadata, reason) {
+                Ok(()) => return self.memory.free(frame),
+                Err(reason) => reason,
+            },
+            Verdict::Drop(reason) => reason,
+            Verdict::Forward { .. } => DropReason::PortDown,
             Verdict::Undecided => {
                 debug_assert!(false, "the route stage decides on all packets");
-                self.discard(frame, DropReason::PortDown, in_port);
+                DropReason::PortDown
             }
-        }
+        };
+        *verdict = Verdict::Drop(refused);
+        self.discard(frame, refused, metadata.in_port);
     }
 
     /// Hands what was sorted to the transmit queues that serve queue `number`: packets of this range
     /// of the batch.
-    fn transmit(&mut self, number: u16, batch: &Batch, range: Range<usize>) {
+    fn transmit(&mut self, number: u16, batch: &mut Batch, range: Range<usize>) {
         for port in &mut *self.ports {
             let Some(leaving) = self.lists.non_empty(port.id) else { continue };
             let (packets, bytes) = port.transmit(number, leaving, self.memory);
             self.counters.port(port.id).transmitted(packets, bytes);
             // The queue took from the front, so what is left are the last ones that were to leave here.
-            let leaves_here = |place: &usize| match batch.verdicts[*place] {
+            let leaves_here = |verdict: &Verdict| match *verdict {
                 Verdict::Forward { port: id, .. } => id == port.id,
                 _ => false,
             };
-            let last = range.clone().rev().filter(leaves_here);
-            for (frame, place) in leaving.drain(..).rev().zip(last) {
-                let in_port = batch.metadata[place].in_port;
+            let metadata = batch.metadata[range.clone()].iter();
+            let packets = metadata.zip(&mut batch.verdicts[range.clone()]);
+            let last = packets.rev().filter(|(_, verdict)| leaves_here(verdict));
+            for (frame, (metadata, verdict)) in leaving.drain(..).rev().zip(last) {
+                let in_port = metadata.in_port;
+                *verdict = Verdict::Drop(DropReason::TransmitQueueFull);
                 self.counters.port(in_port).transmit_queue_full(frame.len() as u64);
                 self.memory.free(frame);
             }
         }
     }
 
-    fn punt(&mut self, frame: Frame, metadata: &Metadata, reason: PuntReason) {
+    /// Hands a packet to the kernel, or says why not.
+    fn punt(
+        &mut self,
+        frame: &Frame,
+        metadata: &Metadata,
+        reason: PuntReason,
+    ) -> Result<(), DropReason> {
         let in_port = metadata.in_port;
         let place = self.places.get(in_port.index()).copied().flatten();
         let Some(PortState { punt_limits, .. }) = place.and_then(|at| self.ports.get_mut(at))
         else {
             debug_assert!(false, "a packet came in by a port of the worker");
-            return self.discard(frame, DropReason::PortDown, in_port);
+            return Err(DropReason::PortDown);
         };
-        let packet = self.memory.packet(&frame);
+        let packet = self.memory.packet(frame);
         let now = self.now_nanoseconds;
         let within_limits = if reason == PuntReason::NeighbourUnresolved {
             let neighbour = Neighbour::of(packet, metadata, self.flow_hash);
@@ -223,13 +236,13 @@ impl Egress<'_> {
             punt_limits.take(reason, now)
         };
         if !within_limits {
-            return self.discard(frame, DropReason::PuntRateLimited, in_port);
+            return Err(DropReason::PuntRateLimited);
         }
         if !self.sink.punt(in_port, packet) {
-            return self.discard(frame, DropReason::PuntQueueFull, in_port);
+            return Err(DropReason::PuntQueueFull);
         }
         self.counters.port(in_port).punted(reason, 1);
-        self.memory.free(frame);
+        Ok(())
     }
 
     fn discard(&mut self, frame: Frame, reason: DropReason, in_port: PortId) {

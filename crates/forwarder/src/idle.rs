@@ -34,6 +34,12 @@ const DRAIN_QUIET_NANOSECONDS: u64 = 1_000_000;
 /// nanoseconds.
 const DRAIN_NANOSECONDS_MAX: u64 = 20_000_000;
 
+/// The time on the clock of [`Worker::run`], in nanoseconds.
+#[must_use]
+pub fn clock_nanoseconds() -> u64 {
+    CLOCK_START.get_or_init(Instant::now).elapsed().as_nanos() as u64
+}
+
 /// When a worker without packets goes to sleep, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IdlePolicy {

@@ -7,6 +7,7 @@
 //! | `services` | what stands around the route when it is on; their order is the order of the code |
 //! | `egress` | where each packet of a batch ends: sent, punted, dropped |
 //! | `punt` | what goes to the kernel, and how fast |
+//! | `tap` | what it tells of single packets: traces, captures, what rules log and sample |
 //! | `idle` | the loop around the rounds: busy while there is work, asleep while there is none |
 //!
 //! A worker takes no lock and shares nothing that it writes; time is an argument of a round.
@@ -15,8 +16,13 @@ mod egress;
 mod idle;
 mod punt;
 mod services;
+mod tap;
 mod worker;
 
-pub use idle::IdlePolicy;
+pub use idle::{IdlePolicy, clock_nanoseconds};
 pub use punt::{PuntLimit, PuntSink};
+pub use tap::{
+    Explained, Explainer, Kind, Order, OrderId, Policed, Record, Selection, Stage, Step,
+    TapCapacities, TapOrders, TapReader, TapTaken, TapUpdate,
+};
 pub use worker::{Worker, WorkerConfig, WorkerPort};

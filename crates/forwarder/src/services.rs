@@ -19,6 +19,8 @@ use linecard_services::route::RouteTables;
 use linecard_services::source::{self, SourceScratch, SourceStats, SourceTables};
 use linecard_tables::publication::{Reader, Subscription};
 
+use crate::tap::{Stage, Watch};
+
 /// Those of a worker. `None` is off.
 #[derive(Default)]
 pub(crate) struct Services {
@@ -62,20 +64,28 @@ impl Services {
         memory: &mut PacketMemory,
         routes: &RouteTables,
         now_nanoseconds: u64,
+        watch: &mut impl Watch,
     ) {
         let Self { source, connections, filter, police } = self;
         if let Some(source) = source {
             source.check(batch, memory, routes);
+            watch.sources_checked(batch, memory, source.tables.get(), routes);
+            watch.decided(Stage::Source, batch);
         }
         if let Some(connections) = connections {
             connections.classify(batch, memory, now_nanoseconds);
+            watch.classified(batch, Some(connections.scratch.states()));
         }
         if let Some(filter) = filter {
-            filter.input(batch, memory, companions(connections.as_ref(), police.as_mut()));
+            let companions = companions(connections.as_ref(), police.as_mut());
+            watch.filters_asked(false, batch, memory, filter.tables.get(), companions.states);
+            filter.input(batch, memory, companions);
+            watch.decided(Stage::FilterIn, batch);
         }
         if let Some(police) = police {
             police.scratch.gather_ports(batch, police.tables.get());
-            police.process(batch, memory, now_nanoseconds);
+            police.process(batch, memory, now_nanoseconds, watch);
+            watch.decided(Stage::PoliceIn, batch);
         }
     }
 
@@ -85,16 +95,24 @@ impl Services {
         batch: &mut Batch,
         memory: &mut PacketMemory,
         now_nanoseconds: u64,
+        watch: &mut impl Watch,
     ) {
         let Self { connections, filter, police, .. } = self;
         if let Some(filter) = filter {
-            filter.output(batch, memory, companions(connections.as_ref(), police.as_mut()));
+            let companions = companions(connections.as_ref(), police.as_mut());
+            watch.filters_asked(true, batch, memory, filter.tables.get(), companions.states);
+            filter.output(batch, memory, companions);
+            watch.decided(Stage::FilterOut, batch);
         }
         if let Some(police) = police {
-            police.process(batch, memory, now_nanoseconds);
+            police.process(batch, memory, now_nanoseconds, watch);
+            watch.decided(Stage::PoliceOut, batch);
         }
-        if let Some(connections) = connections {
+        if let Some(connections) = connections
+            && watch.is_real()
+        {
             connections.commit(batch, now_nanoseconds);
+            watch.decided(Stage::Connection, batch);
         }
     }
 }
@@ -195,8 +213,21 @@ impl PoliceService {
         Self { tables: tables.reader(), scratch: PoliceScratch::new(), meters, stats }
     }
 
-    fn process(&mut self, batch: &mut Batch, memory: &mut PacketMemory, now_nanoseconds: u64) {
+    fn process(
+        &mut self,
+        batch: &mut Batch,
+        memory: &mut PacketMemory,
+        now_nanoseconds: u64,
+        watch: &mut impl Watch,
+    ) {
         let Self { tables, scratch, meters, stats } = self;
-        police::process(batch, memory, tables.get(), scratch, meters, stats, now_nanoseconds);
+        let (tables, is_real) = (tables.get(), watch.is_real());
+        let metered = |place, policer, colour| watch.metered(place, policer, colour);
+        if is_real {
+            let now = (now_nanoseconds, metered);
+            police::process_watched(batch, memory, tables, scratch, meters, stats, now);
+        } else {
+            police::imagine(batch, memory, tables, scratch, metered);
+        }
     }
 }

@@ -17,6 +17,7 @@ use crate::egress::{Egress, EgressLists, PortState, count_kernel, count_queues};
 use crate::idle::{Idle, IdlePolicy};
 use crate::punt::{Neighbours, PortPuntLimits, PuntLimit, PuntSink};
 use crate::services::{ConnectionService, FilterService, PoliceService, Services, SourceService};
+use crate::tap::{Nobody, Stage, Tap, TapCapacities, TapOrders, TapReader, Watch};
 
 /// How often a worker asks the kernel what it dropped on the worker's queues.
 const KERNEL_COUNTERS_INTERVAL_NANOSECONDS: u64 = 1_000_000_000;
@@ -62,6 +63,8 @@ pub struct Worker {
     pub(crate) memory: PacketMemory,
     pub(crate) tables: Reader<RouteTables>,
     pipeline: Pipeline,
+    /// Where it tells of single packets.
+    tap: Option<Tap>,
     pub(crate) counters: WorkerCounters,
     punt: Box<dyn PuntSink>,
     /// Neighbours that packets were punted for.
@@ -102,26 +105,47 @@ impl Turn {
 }
 
 /// A batch, the services in their order, and what they write.
-struct Pipeline {
-    batch: Batch,
-    services: Services,
+pub(crate) struct Pipeline {
+    pub(crate) batch: Batch,
+    pub(crate) services: Services,
     flow_hash: FlowHash,
     route_scratch: RouteScratch,
     route_stats: RouteStats,
 }
 
 impl Pipeline {
+    /// Without services.
+    pub(crate) fn new(flow_hash_seed: u64, route_stats: RouteStats) -> Self {
+        Self {
+            batch: Batch::new(),
+            services: Services::default(),
+            flow_hash: FlowHash::new(flow_hash_seed),
+            route_scratch: RouteScratch::new(),
+            route_stats,
+        }
+    }
+
     /// Takes the batch from received frames to verdicts and rewritten frames.
-    fn run(&mut self, memory: &mut PacketMemory, tables: &RouteTables, now_nanoseconds: u64) {
-        let Self { batch, services, .. } = self;
+    pub(crate) fn run(
+        &mut self,
+        memory: &mut PacketMemory,
+        tables: &RouteTables,
+        now_nanoseconds: u64,
+        watch: &mut impl Watch,
+    ) {
+        let Self { batch, services, flow_hash, .. } = self;
         parse(batch, memory, |port| tables.station(port));
+        watch.parsed(batch, memory);
         // They see packets as received, and what they drop spares the lookup.
-        services.before_route(batch, memory, tables, now_nanoseconds);
+        services.before_route(batch, memory, tables, now_nanoseconds, watch);
         let (scratch, stats) = (&mut self.route_scratch, &mut self.route_stats);
-        route::process(batch, memory, tables, &self.flow_hash, scratch, stats);
+        route::process(batch, memory, tables, flow_hash, scratch, stats);
+        watch.routed(batch, memory, tables, flow_hash);
+        watch.decided(Stage::Route, batch);
         // They know the way out, and still see packets as received.
-        services.behind_route(batch, memory, now_nanoseconds);
+        services.behind_route(batch, memory, now_nanoseconds, watch);
         route::rewrite(batch, memory, tables);
+        watch.decided(Stage::Rewrite, batch);
         // queue goes here: from then on the packet is the outgoing port's.
     }
 }
@@ -158,13 +182,8 @@ impl Worker {
             lists,
             memory: config.memory,
             tables: config.tables.reader(),
-            pipeline: Pipeline {
-                batch: Batch::new(),
-                services: Services::default(),
-                flow_hash: FlowHash::new(config.flow_hash_seed),
-                route_scratch: RouteScratch::new(),
-                route_stats: config.route_stats,
-            },
+            pipeline: Pipeline::new(config.flow_hash_seed, config.route_stats),
+            tap: None,
             counters: config.counters,
             punt: config.punt,
             unresolved: Neighbours::new(config.punt_limit),
@@ -213,11 +232,26 @@ impl Worker {
         self.pipeline.services.connections = Some(ConnectionService::new(tables, scratch, stats));
     }
 
+    /// Tells of single packets from the next round on, to whoever publishes an order among these; and who reads
+    /// what it tells. Allocates all that it takes.
+    pub fn tap(
+        &mut self,
+        orders: &Subscription<TapOrders>,
+        capacities: &TapCapacities,
+    ) -> TapReader {
+        let (tap, reader) = Tap::new(Some(orders), capacities);
+        self.tap = Some(tap);
+        reader
+    }
+
     /// Lets go of all tables, for a worker that goes to sleep: it would keep the control side from changing
     /// the copies that it holds.
     pub(crate) fn release(&mut self) {
         self.tables.release();
         self.pipeline.services.release();
+        if let Some(tap) = &mut self.tap {
+            tap.release();
+        }
     }
 
     /// One round: what each queue has, up to a batch, carried to its end. Returns the packets received.
@@ -228,6 +262,9 @@ impl Worker {
     pub fn run_once(&mut self, now_nanoseconds: u64) -> usize {
         self.tables.refresh();
         self.pipeline.services.refresh();
+        if let Some(tap) = &mut self.tap {
+            tap.refresh();
+        }
         let mut received = 0;
         let turn = self.turn.next(self.ports.len());
         for place in (0..self.ports.len()).map(|number| turn.place(number)) {
@@ -272,7 +309,13 @@ impl Worker {
 
     /// Takes the batch to its end.
     fn carry_batch(&mut self, now_nanoseconds: u64) {
-        self.pipeline.run(&mut self.memory, self.tables.get(), now_nanoseconds);
+        let (memory, tables) = (&mut self.memory, self.tables.get());
+        match &mut self.tap {
+            Some(tap) if tap.is_armed() => {
+                self.pipeline.run(memory, tables, now_nanoseconds, tap);
+            }
+            tap => self.pipeline.run(memory, tables, now_nanoseconds, &mut Nobody(tap.as_mut())),
+        }
         if let Some(offers) = &mut self.route_offers {
             offers.gather(&self.pipeline.batch, &self.memory, self.tables.get());
         }
@@ -289,6 +332,12 @@ impl Worker {
             now_nanoseconds,
         };
         egress.finish(&mut self.pipeline.batch);
+        if let Some(tap) = &mut self.tap
+            && tap.has_selected()
+        {
+            tap.decided(Stage::Egress, &self.pipeline.batch);
+            tap.end(&self.pipeline.batch, now_nanoseconds);
+        }
     }
 
     /// Keeps queues going that hold frames, and takes back frames that were sent.

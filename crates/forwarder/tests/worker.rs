@@ -213,7 +213,7 @@ fn a_port_of_another_worker_is_down_for_this_one() {
 fn run_until(rig: Rig, done: impl Fn(&Rig) -> bool) -> Rig {
     let stop = Arc::new(AtomicBool::new(false));
     let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).expect("an eventfd"));
-    let Rig { mut worker, peers, punted, writer, counters, stats } = rig;
+    let Rig { mut worker, peers, punted, writer, counters, stats, tracer } = rig;
     let (worker_stop, worker_wake) = (Arc::clone(&stop), Arc::clone(&wake));
     let thread = thread::spawn(move || {
         worker.run(&worker_stop, &*worker_wake).expect("the worker can sleep");
@@ -221,7 +221,7 @@ fn run_until(rig: Rig, done: impl Fn(&Rig) -> bool) -> Rig {
     });
     // Stands in for the worker while it is away.
     let idle = Rig::new(&RigConfig { wire_packets: 1, ..RigConfig::default() }).worker;
-    let watched = Rig { worker: idle, peers, punted, writer, counters, stats };
+    let watched = Rig { worker: idle, peers, punted, writer, counters, stats, tracer };
     let deadline = Instant::now() + Duration::from_secs(20);
     while !done(&watched) && Instant::now() < deadline {
         thread::yield_now();

@@ -3,7 +3,9 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use linecard_packet::{DropReason, PortTotals, PuntReason};
+use linecard_forwarder::{Explained, Kind, Step, TapTaken};
+use linecard_packet::{DropReason, PortTotals, PuntReason, Verdict};
+use linecard_tables::meter::Colour;
 use linecard_wire::builder::{Ipv4, Ipv6, PacketBuilder, Udp};
 use linecard_wire::ethernet::EtherType;
 use linecard_wire::vlan::{Tag, Tci};
@@ -85,10 +87,14 @@ pub(crate) fn out6(header: Ipv6) -> Outcome {
     Sent(1, udp(leaving(2).ipv6(header)).build())
 }
 
-/// Sends one packet into port 0 of a new rig, and checks everything that can be seen.
+/// Sends one packet into port 0 of a new rig, and checks everything that can be seen; once with nobody who looks,
+/// and once traced.
 pub(crate) fn check(case: &Case) {
-    let mut totals = vec![PortTotals::default(); PORTS];
-    pass(&mut Rig::new(&RigConfig::default()), &mut totals, 0, 0, case);
+    for traced in [false, true] {
+        let mut totals = vec![PortTotals::default(); PORTS];
+        let mut rig = Rig::new(&RigConfig { traced, ..RigConfig::default() });
+        pass(&mut rig, &mut totals, 0, 0, case);
+    }
 }
 
 /// Sends one packet into a port and checks everything that can be seen. `expected` are the totals, before and
@@ -102,8 +108,12 @@ pub(crate) fn pass(
 ) {
     let free = rig.worker.free_frames();
     rig.punted.lock().unwrap().clear();
+    let explained = explain(rig, now_nanoseconds, in_port, case);
     assert!(rig.peers[in_port].send(&case.packet), "{}", case.description);
     assert_eq!(rig.worker.run_once(now_nanoseconds), 1, "{}", case.description);
+    if let Some(explained) = explained {
+        check_trace(rig, explained, now_nanoseconds, case);
+    }
     rig.totals();
 
     expected[in_port].received_packets += 1;
@@ -132,6 +142,59 @@ pub(crate) fn pass(
     assert_eq!(rig.totals(), expected, "{}", case.description);
     assert_eq!(*rig.punted.lock().unwrap(), punted, "{}", case.description);
     assert_eq!(rig.worker.free_frames(), free, "{}: a frame was lost", case.description);
+}
+
+/// What somebody would be told who imagines the packet.
+fn explain(rig: &mut Rig, now: u64, in_port: usize, case: &Case) -> Option<Explained> {
+    let explainer = &mut rig.tracer.as_mut()?.explainer;
+    let in_port = linecard_packet::PortId(in_port as u16);
+    let explained = explainer.explain(in_port, &case.packet, now);
+    Some(explained.unwrap_or_else(|| panic!("{}: it fits a frame", case.description)))
+}
+
+/// The trace says what happened, and the packet that was imagined before fared the same, but for what depends on the
+/// packets before it.
+fn check_trace(rig: &mut Rig, explained: Explained, now_nanoseconds: u64, case: &Case) {
+    let Case { description, packet, outcome } = case;
+    let reader = &mut rig.tracer.as_mut().expect("there is a tracer").reader;
+    let TapTaken { record, mut steps, bytes } = reader.take().expect("every packet is traced");
+    assert_eq!((reader.take(), reader.lost()), (None, 0), "{description}");
+    assert_eq!(bytes, *packet, "{description}: as it was received");
+    assert_eq!((record.kind, record.by), (Kind::Trace, 7));
+    assert_eq!(
+        (record.frame_bytes as usize, record.at_nanoseconds),
+        (packet.len(), now_nanoseconds)
+    );
+    match (record.verdict, outcome) {
+        (Verdict::Forward { port, .. }, Sent(sent, _)) if port.index() == *sent => {}
+        (Verdict::Punt(reason), Punted(punted)) if reason == *punted => {}
+        (Verdict::Drop(reason), Dropped(dropped)) if reason == *dropped => {}
+        other => panic!("{description}: the trace says {:?}", other.0),
+    }
+    // The last stage that decided says the same.
+    let decided = steps.iter().rev().find_map(|step| match step {
+        Step::Decided(_, verdict) => Some(*verdict),
+        _ => None,
+    });
+    assert_eq!(decided, Some(record.verdict), "{description}: {steps:?}");
+    if matches!(
+        record.verdict,
+        Verdict::Drop(
+            DropReason::Policed | DropReason::ConnectionLimit | DropReason::ConnectionTableFull
+        )
+    ) {
+        return;
+    }
+    assert_eq!(explained.verdict, record.verdict, "{description}: {explained:?}");
+    assert_eq!(explained.metadata, record.metadata, "{description}");
+    // What is in a bucket depends on the packets before.
+    let mut expected = explained.steps;
+    for step in steps.iter_mut().chain(&mut expected) {
+        if let Step::Policed(policed) = step {
+            (policed.is_imagined, policed.colour) = (true, Colour::Green);
+        }
+    }
+    assert_eq!(expected, steps, "{description}");
 }
 
 pub(crate) fn check_all(cases: &[Case]) {

@@ -13,16 +13,20 @@
 
 use std::sync::{Arc, Mutex};
 
-use linecard_forwarder::{IdlePolicy, PuntLimit, PuntSink, Worker, WorkerConfig, WorkerPort};
+use linecard_forwarder::{
+    Explainer, IdlePolicy, Kind, Order, OrderId, PuntLimit, PuntSink, TapCapacities, TapOrders,
+    TapReader, TapUpdate, Worker, WorkerConfig, WorkerPort,
+};
 use linecard_io::{MemoryConfig, MemoryPeer, PacketMemory, memory_port};
 use linecard_packet::{
     AdjacencyId, CountersReader, InterfaceId, PortId, PortTotals, WorkerCounters,
 };
+use linecard_services::filter::Match;
 use linecard_services::route::{
     Adjacency, Interface, Member, NextHop, NextHopGroupId, NextHopId, RouteCapacities, RouteStats,
     RouteStatsReader, RouteTables, RouteUpdate, Special,
 };
-use linecard_tables::publication::Writer;
+use linecard_tables::publication::{Publish, Writer};
 use linecard_wire::MacAddress;
 use linecard_wire::builder::PacketBuilder;
 
@@ -30,6 +34,7 @@ pub const PORTS: usize = 3;
 pub const FRAMES: u32 = 2048;
 /// Packets that a wire holds in each direction.
 pub const WIRE_PACKETS: usize = 512;
+const FLOW_HASH_SEED: u64 = 1;
 
 /// The router's MAC address on a port.
 pub fn router_mac(port: u8) -> MacAddress {
@@ -73,6 +78,28 @@ pub struct Rig {
     pub writer: Writer<RouteTables, RouteUpdate>,
     pub counters: CountersReader,
     pub stats: RouteStatsReader,
+    /// Somebody who traces every packet, if there is one.
+    pub tracer: Option<Tracer>,
+}
+
+/// What somebody orders, and reads.
+pub struct Tracer {
+    pub orders: Writer<TapOrders, TapUpdate>,
+    pub reader: TapReader,
+    pub explainer: Explainer,
+}
+
+impl Tracer {
+    /// Orders a trace of every packet.
+    fn new(worker: &mut Worker, tables: &Writer<RouteTables, RouteUpdate>) -> Self {
+        let mut orders = Writer::new(TapOrders::new(), TapOrders::new());
+        let everything = Order::new(OrderId(7), Kind::Trace, Match::default(), u64::MAX);
+        orders.append(TapUpdate::Arm(Arc::new(everything)));
+        assert_eq!(orders.publish(), Publish::Published);
+        let reader = worker.tap(&orders.subscription(), &TapCapacities::default());
+        let explainer = Explainer::new(&tables.subscription(), FLOW_HASH_SEED, 2048);
+        Self { orders, reader, explainer: explainer.expect("memory for a packet") }
+    }
 }
 
 /// What differs between tests.
@@ -81,6 +108,8 @@ pub struct RigConfig {
     pub punt_limit: PuntLimit,
     pub punt_packets_max: usize,
     pub queues_of_port_0: usize,
+    /// Every packet is traced.
+    pub traced: bool,
 }
 
 impl Default for RigConfig {
@@ -90,6 +119,7 @@ impl Default for RigConfig {
             punt_limit: PuntLimit { rate_packets_per_second: 0, burst_packets: 100_000 },
             punt_packets_max: usize::MAX,
             queues_of_port_0: 1,
+            traced: false,
         }
     }
 }
@@ -106,7 +136,7 @@ impl Rig {
         for update in updates() {
             writer.append(update);
         }
-        assert!(matches!(writer.publish(), linecard_tables::publication::Publish::Published));
+        assert_eq!(writer.publish(), Publish::Published);
         assert_eq!(writer.published().refused_updates(), 0);
 
         let mut peers = Vec::new();
@@ -139,17 +169,12 @@ impl Rig {
                 packets_max: config.punt_packets_max,
             }),
             punt_limit: config.punt_limit,
-            flow_hash_seed: 1,
+            flow_hash_seed: FLOW_HASH_SEED,
             idle: IdlePolicy::default(),
         });
-        Self {
-            worker: worker.expect("three ports are few"),
-            peers,
-            punted,
-            writer,
-            counters: counters_reader,
-            stats,
-        }
+        let mut worker = worker.expect("three ports are few");
+        let tracer = config.traced.then(|| Tracer::new(&mut worker, &writer));
+        Self { worker, tracer, peers, punted, writer, counters: counters_reader, stats }
     }
 
     /// The totals by port; panics when any packet is in no account.

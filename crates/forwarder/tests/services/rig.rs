@@ -88,14 +88,17 @@ struct Services {
 }
 
 impl Services {
-    fn new(setup: &Setup) -> Self {
-        let mut rig = Rig::new(&RigConfig::default());
+    fn new(setup: &Setup, traced: bool) -> Self {
+        let mut rig = Rig::new(&RigConfig { traced, ..RigConfig::default() });
         let (counters, filter_stats) = switch_filters_on(&mut rig, setup);
         let (roster, police_stats) = switch_police_on(&mut rig, setup);
         let checks =
             setup.checks.iter().map(|(port, it)| SourceUpdate::SetPort(PortId(*port), *it));
         let tables = publish(|| SourceTables::new(&SourceCapacities::default()), checks.collect());
         rig.worker.source(&tables, SourceStats::new());
+        if let Some(tracer) = &mut rig.tracer {
+            tracer.explainer.source(&tables);
+        }
         if !setup.without_connections {
             let config = ConnectionConfig {
                 connections_ipv4_max: 64,
@@ -104,6 +107,9 @@ impl Services {
             };
             let tables = Arc::new(ConnectionTables::new(&config, 7));
             let scratch = ConnectionScratch::new(0, 3);
+            if let Some(tracer) = &mut rig.tracer {
+                tracer.explainer.connections(Arc::clone(&tables));
+            }
             rig.worker.connections(tables, scratch, ConnectionStats::default());
         }
         Self { rig, counters, filter_stats, roster, police_stats }
@@ -138,7 +144,11 @@ fn switch_filters_on(rig: &mut Rig, setup: &Setup) -> (Vec<String>, FilterStatsR
     }
     let stats = FilterStats::new(COUNTERS_MAX);
     let reader = stats.reader();
-    rig.worker.filter(&publish(|| FilterTables::new(PORTS), updates), stats);
+    let tables = publish(|| FilterTables::new(PORTS), updates);
+    rig.worker.filter(&tables, stats);
+    if let Some(tracer) = &mut rig.tracer {
+        tracer.explainer.filter(&tables);
+    }
     (names, reader)
 }
 
@@ -155,17 +165,23 @@ fn switch_police_on(rig: &mut Rig, setup: &Setup) -> (Roster, PoliceStatsReader)
     let reader = stats.reader();
     let tables = publish(|| PoliceTables::new(&capacities, 1), updates);
     rig.worker.police(&tables, PolicerMeters::new(&capacities, 1), stats);
+    if let Some(tracer) = &mut rig.tracer {
+        tracer.explainer.police(&tables);
+    }
     (roster, reader)
 }
 
-/// Sends the packets one after the other, and checks what becomes of each, the books, and all counts.
+/// Sends the packets one after the other, and checks what becomes of each, the books, and all counts; once with
+/// nobody who looks, and once with every packet traced.
 pub(crate) fn story(description: &str, setup: &Setup, lines: &[Line], counts: Counts<'_>) {
-    let mut services = Services::new(setup);
-    let mut totals = vec![PortTotals::default(); PORTS];
-    let mut now = 1000 * SECOND;
-    for Line(wait_seconds, in_port, case) in lines {
-        now += wait_seconds * SECOND + 1000;
-        pass(&mut services.rig, &mut totals, now, *in_port, case);
+    for traced in [false, true] {
+        let mut services = Services::new(setup, traced);
+        let mut totals = vec![PortTotals::default(); PORTS];
+        let mut now = 1000 * SECOND;
+        for Line(wait_seconds, in_port, case) in lines {
+            now += wait_seconds * SECOND + 1000;
+            pass(&mut services.rig, &mut totals, now, *in_port, case);
+        }
+        services.check_counts(description, counts);
     }
-    services.check_counts(description, counts);
 }

@@ -4,6 +4,7 @@ mod columns;
 mod condition;
 mod config;
 mod expand;
+mod explain;
 mod key;
 mod program;
 mod rule;
@@ -14,6 +15,7 @@ pub mod twin;
 
 pub use config::FilterCapacities;
 pub use expand::TooManyEntries;
+pub use explain::{RuleHit, rules_of};
 pub use program::{NO_COUNTER, Program, ProgramError, ProgramErrorReason};
 pub use rule::{
     Action, Anchor, BytesMatch, FRAGMENT_FIRST, FRAGMENT_LATER, FRAGMENT_NONE, Filter, Masked,

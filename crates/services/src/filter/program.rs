@@ -193,6 +193,17 @@ impl Program {
         condition.is_none_or(|condition| condition.holds(packet, metadata))
     }
 
+    /// The place of the rule in a slot.
+    pub(super) fn rule_of(&self, slot: u32) -> u32 {
+        let place = self.placed.iter().position(|placed| placed.slot == slot);
+        place.unwrap_or(self.placed.len()) as u32
+    }
+
+    /// Rules.
+    pub(super) fn rules(&self) -> u32 {
+        self.placed.len() as u32
+    }
+
     /// Entries of all its classifiers.
     #[must_use]
     pub fn entries(&self) -> usize {

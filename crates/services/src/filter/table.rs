@@ -45,6 +45,11 @@ impl FilterTables {
         self.input.get(port.index())?.as_deref()
     }
 
+    /// The filter of a port's output.
+    pub(super) fn output(&self, port: PortId) -> Option<&Program> {
+        self.output.get(port.index())?.as_deref()
+    }
+
     /// Ports whose output has a filter, and the filter.
     #[inline]
     pub(super) fn outputs(&self) -> impl Iterator<Item = (PortId, &Program)> {

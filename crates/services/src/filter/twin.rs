@@ -42,6 +42,19 @@ pub fn rules_of(
     applied
 }
 
+/// Whether one condition holds for a packet that parse has seen, with the state of its connection as far as
+/// it is known. False for what is not IP.
+#[must_use]
+pub fn holds(
+    condition: &Match,
+    packet: &[u8],
+    metadata: &Metadata,
+    state: Option<ConnectionState>,
+) -> bool {
+    has_state(condition.states, state)
+        && Facts::of(packet, metadata).is_some_and(|facts| matches(condition, &facts, metadata))
+}
+
 /// What a packet is.
 struct Facts<'a> {
     source: IpAddr,
@@ -164,7 +177,9 @@ fn matches(condition: &Match, facts: &Facts<'_>, metadata: &Metadata) -> bool {
         && condition.bytes.iter().all(|bytes| has_bytes(bytes, facts))
 }
 
-fn has_state(asked: States, state: Option<ConnectionState>) -> bool {
+/// Whether one of the states is asked for, or none is.
+#[must_use]
+pub fn has_state(asked: States, state: Option<ConnectionState>) -> bool {
     asked.is_any()
         || state.is_some_and(|state| match state {
             ConnectionState::New => asked.new,

@@ -15,6 +15,6 @@ pub use config::{
 };
 pub use meters::PolicerMeters;
 pub use roster::{Enrolled, Roster, RosterFull};
-pub use stage::{PoliceScratch, process};
+pub use stage::{PoliceScratch, imagine, process, process_watched};
 pub use stats::{PoliceStats, PoliceStatsReader, PolicerTotals};
 pub use table::{PoliceTables, PoliceUpdate, PolicerId};

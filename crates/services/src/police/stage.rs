@@ -16,7 +16,7 @@
 
 use linecard_io::{Frame, PacketMemory};
 use linecard_packet::{BATCH_PACKETS_MAX, Batch, DropReason, Layer3, Metadata, Verdict};
-use linecard_tables::meter::Colour;
+use linecard_tables::meter::{Colour, Meter};
 use linecard_wire::{ipv4, ipv6};
 
 use super::meters::Packet;
@@ -158,6 +158,20 @@ pub fn process(
     stats: &mut PoliceStats,
     now_nanoseconds: u64,
 ) {
+    let nobody = |_, _, _| {};
+    process_watched(batch, memory, tables, scratch, meters, stats, (now_nanoseconds, nobody));
+}
+
+/// As [`process`], and tells of each packet that is metered: its place, the policer and the colour.
+pub fn process_watched(
+    batch: &mut Batch,
+    memory: &mut PacketMemory,
+    tables: &PoliceTables,
+    scratch: &mut PoliceScratch,
+    meters: &mut PolicerMeters,
+    stats: &mut PoliceStats,
+    (now_nanoseconds, mut metered): (u64, impl FnMut(u8, PolicerId, Colour)),
+) {
     if scratch.is_empty() {
         return;
     }
@@ -202,11 +216,45 @@ pub fn process(
             }
         };
         stats.count(policer, entry.profile.incarnation(), colour, bytes);
+        metered(place as u8, PolicerId(policer), colour);
         act(entry.actions[colour.index()], frame, metadata, memory, verdict);
     }
     scratch.places.clear();
     scratch.policers.clear();
     stats.count_unmetered(std::mem::take(&mut scratch.refused));
+}
+
+/// What [`process`] would do if the buckets of all policers were full, and nobody is charged for it; tells of
+/// each packet as [`process_watched`] does.
+pub fn imagine(
+    batch: &mut Batch,
+    memory: &mut PacketMemory,
+    tables: &PoliceTables,
+    scratch: &mut PoliceScratch,
+    mut metered: impl FnMut(u8, PolicerId, Colour),
+) {
+    for (&place, &policer) in scratch.places.iter().zip(&scratch.policers) {
+        let Some(entry) = tables.policer(policer) else { continue };
+        let at = usize::from(place);
+        let (Some(frame), Some(verdict)) = (batch.frames.get_mut(at), batch.verdicts.get_mut(at))
+        else {
+            continue;
+        };
+        if !matches!(verdict, Verdict::Undecided | Verdict::Forward { .. }) {
+            continue;
+        }
+        let metadata = &batch.metadata[at];
+        let colour = match entry.profile.is_aware() {
+            true => assured_forwarding_colour(dscp(memory.packet(frame), metadata)),
+            false => Colour::Green,
+        };
+        let colour = Meter::default().mark(&entry.profile, 0, metadata.layer3_length, colour);
+        metered(place, PolicerId(policer), colour);
+        act(entry.actions[colour.index()], frame, metadata, memory, verdict);
+    }
+    scratch.places.clear();
+    scratch.policers.clear();
+    scratch.refused = 0;
 }
 
 /// Asks for the meter of a source whose packet comes soon.

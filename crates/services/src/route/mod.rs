@@ -3,6 +3,7 @@
 
 mod config;
 mod entry;
+mod explain;
 mod fib;
 mod offer;
 mod reverse;
@@ -16,6 +17,7 @@ mod update;
 
 pub use config::RouteCapacities;
 pub use entry::TAGS_MAX;
+pub use explain::{OutFacts, RouteFacts};
 pub use offer::RouteOffers;
 pub use reverse::ReverseRoute;
 pub use rewrite::rewrite;

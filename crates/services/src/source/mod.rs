@@ -2,6 +2,7 @@
 //! of special-purpose addresses (RFC 6890), by port.
 
 mod config;
+mod explain;
 mod registry;
 mod stage;
 mod stats;
@@ -9,6 +10,7 @@ mod table;
 pub mod twin;
 
 pub use config::{FeasibleList, MartianFilter, PortCheck, ReversePath, SourceCapacities};
+pub use explain::{SourceFacts, explain};
 pub use registry::{Attributes, Entry, IPV4, IPV6};
 pub use stage::{SourceScratch, process};
 pub use stats::{SourceStats, SourceStatsReader};

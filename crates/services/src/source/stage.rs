@@ -132,7 +132,7 @@ pub fn process(
 
 /// Source and destination of an IPv4 header, which parse saw whole.
 #[inline]
-fn addresses_ipv4(header: &[u8]) -> Option<[u32; 2]> {
+pub(super) fn addresses_ipv4(header: &[u8]) -> Option<[u32; 2]> {
     let octets = header.get(12..)?.first_chunk::<8>()?;
     let both = u64::from_be_bytes(*octets);
     Some([(both >> 32) as u32, both as u32])
@@ -140,7 +140,7 @@ fn addresses_ipv4(header: &[u8]) -> Option<[u32; 2]> {
 
 /// Source and destination of an IPv6 header.
 #[inline]
-fn addresses_ipv6(header: &[u8]) -> Option<[u128; 2]> {
+pub(super) fn addresses_ipv6(header: &[u8]) -> Option<[u128; 2]> {
     let (source, rest) = header.get(8..)?.split_first_chunk::<16>()?;
     let destination = rest.first_chunk::<16>()?;
     Some([u128::from_be_bytes(*source), u128::from_be_bytes(*destination)])
