@@ -2,7 +2,9 @@
 //! terms of each rule, in which sets are names still.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use linecard_services::filter::{Action, Filter, Rule};
 
@@ -27,6 +29,8 @@ pub struct SetFile {
     pub name: String,
     /// The file.
     pub path: PathBuf,
+    /// What it said when it was read.
+    pub(super) text: Arc<str>,
 }
 
 /// A filter as it is configured.
@@ -36,8 +40,29 @@ pub struct ConfiguredFilter {
     pub name: String,
     /// What becomes of packets that no rule decides on.
     pub default: Action,
-    /// Its rules, in order; names are distinct.
-    pub rules: Vec<ConfiguredRule>,
+    /// Its rules, in order; names are distinct. Configurations that come from each other by
+    /// [`Document`](super::Document) share those that are the same.
+    pub rules: Vec<Arc<ConfiguredRule>>,
+    pub(super) layout: Layout,
+}
+
+/// Where a filter stands in the text.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Layout {
+    /// Its name.
+    pub(super) name: Range<usize>,
+    /// The array of its rules, brackets included; `None` where it has none.
+    pub(super) array: Option<Range<usize>>,
+    /// Its rules, in order.
+    pub(super) rules: Vec<RuleLayout>,
+}
+
+/// Where a rule stands in the text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RuleLayout {
+    pub(super) whole: Range<usize>,
+    /// Its match with the quotes, or the whole rule if it has none.
+    pub(super) condition: Range<usize>,
 }
 
 /// A rule as it is configured.
@@ -49,6 +74,16 @@ pub struct ConfiguredRule {
     /// empty. Such a rule is left out of the filter; its counters should be kept.
     pub idle: Option<String>,
     pub(super) terms: Vec<Term>,
+    pub(super) naming: Naming,
+}
+
+/// Where a rule's name is from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Naming {
+    /// The file.
+    Given,
+    /// What the rule says, with a number behind it where several say the same.
+    Derived(String),
 }
 
 impl ConfiguredRule {
@@ -107,11 +142,14 @@ impl Filters {
         name: &str,
         read: impl Fn(&Path) -> io::Result<String>,
     ) -> Result<Vec<usize>, Errors> {
-        let Some(file) = self.files.iter().find(|file| file.name == name) else {
+        let Some(file) = self.files.iter().position(|file| file.name == name) else {
             return Ok(Vec::new());
         };
-        let path = file.path.clone();
+        let path = self.files[file].path.clone();
         let text = read(&path).map_err(|error| Errors::unreadable_set(&path, &error))?;
+        if *self.files[file].text == *text {
+            return Ok(Vec::new());
+        }
         let members = Members::parse(&text).map_err(|errors| {
             let source = Source::of(&text);
             let place = |e: &filter::MatchError| Error::at(&source, &e.span, &e.message, &e.help);
@@ -121,8 +159,9 @@ impl Filters {
             let help = "the set is as it was; see [[set]] of the configuration";
             Errors::new(&path, vec![Error::of_file(message, help)])
         };
-        let before = self.sets.get(name).cloned().unwrap_or(Members::Empty);
-        if before == members {
+        let before = self.sets.share(name).unwrap_or_default();
+        if *before == members {
+            self.files[file].text = text.into();
             return Ok(Vec::new());
         }
         self.sets.insert(name, members);
@@ -134,7 +173,10 @@ impl Filters {
             other => other,
         };
         match again {
-            Ok(changes) => Ok(self.take(changes)),
+            Ok(changes) => {
+                self.files[file].text = text.into();
+                Ok(self.take(changes))
+            }
             Err(message) => {
                 self.sets.insert(name, before);
                 Err(refuse(message))
@@ -145,7 +187,7 @@ impl Filters {
     /// Members of sets over all rules: what they take of memory.
     pub(super) fn set_members(&self) -> usize {
         let rules = self.filters.iter().flat_map(|filter| &filter.rules);
-        let sets = rules.flat_map(ConfiguredRule::sets);
+        let sets = rules.flat_map(|rule| rule.sets());
         sets.filter_map(|name| self.sets.get(name)).map(Members::len).sum()
     }
 
@@ -172,7 +214,7 @@ impl Filters {
     fn take(&mut self, changes: Vec<Change>) -> Vec<usize> {
         let mut filters = Vec::new();
         for Change { filter, rule, judged } in changes {
-            let at = &mut self.filters[filter].rules[rule];
+            let at = Arc::make_mut(&mut self.filters[filter].rules[rule]);
             at.rule.condition = judged.condition;
             at.idle = judged.idle;
             if filters.last() != Some(&filter) {

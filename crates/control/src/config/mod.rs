@@ -4,6 +4,8 @@
 //!
 //! A file is taken whole or refused whole, with every mistake in one answer: [`Errors`].
 
+mod document;
+mod edit;
 mod error;
 mod filters;
 mod limits;
@@ -12,10 +14,12 @@ mod resolved;
 mod source;
 mod static_facts;
 mod text;
+mod warnings;
 
 use std::io;
 use std::path::Path;
 
+pub use document::{Document, SetError};
 pub use error::{Error, Errors, Place, Warning};
 pub use filters::{ConfiguredFilter, ConfiguredRule, Filters, SetFile};
 pub use resolved::{
@@ -63,9 +67,20 @@ pub fn parse_with(
     path: &Path,
     read: impl Fn(&Path) -> io::Result<String>,
 ) -> Result<Config, Errors> {
+    let mut config = judge(text, path, &read)?;
+    config.warnings = warnings::of(&config, text, path);
+    Ok(config)
+}
+
+/// As [`parse_with`], without warnings.
+fn judge(
+    text: &str,
+    path: &Path,
+    read: &dyn Fn(&Path) -> io::Result<String>,
+) -> Result<Config, Errors> {
     match toml::from_str::<text::File>(text) {
         Err(error) => Err(Errors::new(path, vec![Error::from_toml(text, &error)])),
-        Ok(file) => resolve::resolve(&file, text, path, &read),
+        Ok(file) => resolve::resolve(&file, text, path, read),
     }
 }
 

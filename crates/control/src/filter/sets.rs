@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use linecard_services::filter::Prefixes;
@@ -18,9 +19,10 @@ pub const SET_MEMBERS_MAX: usize = 1_000_000;
 const ERRORS_MAX: usize = 100;
 
 /// What a set holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Members {
     /// Nothing: no packet is in it.
+    #[default]
     Empty,
     /// Prefixes, sorted and joined.
     Prefixes(Prefixes),
@@ -149,13 +151,14 @@ fn entry(
 /// All sets by name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Sets {
-    sets: Vec<(String, Members)>,
+    sets: Vec<(String, Arc<Members>)>,
     by_name: HashMap<String, usize>,
 }
 
 impl Sets {
     /// Adds a set or replaces it, and returns its index.
-    pub fn insert(&mut self, name: &str, members: Members) -> usize {
+    pub fn insert(&mut self, name: &str, members: impl Into<Arc<Members>>) -> usize {
+        let members = members.into();
         if let Some(&at) = self.by_name.get(name) {
             self.sets[at].1 = members;
             return at;
@@ -168,12 +171,17 @@ impl Sets {
     /// The set of this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Members> {
-        self.by_name.get(name).map(|&at| &self.sets[at].1)
+        self.by_name.get(name).map(|&at| &*self.sets[at].1)
+    }
+
+    /// The set of this name, without a copy of it.
+    pub(crate) fn share(&self, name: &str) -> Option<Arc<Members>> {
+        self.by_name.get(name).map(|&at| Arc::clone(&self.sets[at].1))
     }
 
     /// Names and members, in the order in which they were added.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Members)> {
-        self.sets.iter().map(|(name, members)| (name.as_str(), members))
+        self.sets.iter().map(|(name, members)| (name.as_str(), &**members))
     }
 }
 

@@ -3,32 +3,28 @@
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::ops::{Range, RangeInclusive};
-use std::path::Path;
 
 use ipnet::IpNet;
 use linecard_wire::MacAddress;
 use toml::Spanned;
 
-use crate::config::error::{Error, Place, Warning};
+use crate::config::error::{Error, Place};
 use crate::config::source::Source;
 
 /// The mistakes found so far in one file.
 pub(super) struct Checker<'a> {
     source: Source<'a>,
-    path: &'a Path,
     errors: Vec<Error>,
-    warnings: Vec<Warning>,
 }
 
 impl<'a> Checker<'a> {
-    pub(super) fn new(text: &'a str, path: &'a Path) -> Self {
-        let source = Source::of(text);
-        Self { source, path, errors: Vec::new(), warnings: Vec::new() }
+    pub(super) fn new(text: &'a str) -> Self {
+        Self { source: Source::of(text), errors: Vec::new() }
     }
 
-    /// Mistakes and warnings.
-    pub(super) fn into_findings(self) -> (Vec<Error>, Vec<Warning>) {
-        (self.errors, self.warnings)
+    /// The mistakes.
+    pub(super) fn into_errors(self) -> Vec<Error> {
+        self.errors
     }
 
     /// Whether there is a mistake so far.
@@ -39,21 +35,6 @@ impl<'a> Checker<'a> {
     /// The text of the configuration.
     pub(super) fn source(&self) -> &Source<'a> {
         &self.source
-    }
-
-    /// Notes what is odd at `span`, but right.
-    pub(super) fn warn_span(
-        &mut self,
-        span: &Range<usize>,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) {
-        self.warnings.push(Warning {
-            path: self.path.to_owned(),
-            place: Some(self.source.place(span)),
-            message: message.into(),
-            help: Some(help.into()),
-        });
     }
 
     /// Notes a mistake in another file.

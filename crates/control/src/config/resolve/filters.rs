@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use linecard_packet::PortId;
 use linecard_services::filter::{Action, Match, Rule};
@@ -11,9 +12,11 @@ use toml::Spanned;
 
 use super::checker::Checker;
 use super::sets::{Read, check_name, check_names, sets};
-use crate::config::filters::{ConfiguredFilter, ConfiguredRule, Filters};
+use crate::config::filters::{
+    ConfiguredFilter, ConfiguredRule, Filters, Layout, Naming, RuleLayout,
+};
 use crate::config::limits;
-use crate::config::resolved::{Martians, Policer, Port, PortServices, ReversePath, Router};
+use crate::config::resolved::{Config, Martians, Policer, Port, PortServices, ReversePath, Router};
 use crate::config::text::File;
 use crate::config::text::services as text;
 use crate::filter::{self, Judged, Names};
@@ -22,6 +25,13 @@ use crate::filter::{self, Judged, Names};
 struct Scope<'a> {
     names: Names<'a>,
     policers: HashMap<&'a str, u32>,
+}
+
+impl<'a> Scope<'a> {
+    fn of(names: Names<'a>, policers: &'a [Policer]) -> Self {
+        let policers = policers.iter().map(|policer| policer.name.as_str()).zip(0..);
+        Self { names, policers: policers.collect() }
+    }
 }
 
 /// Resolves sets and filters.
@@ -35,12 +45,7 @@ pub(super) fn filters(
     let directory = path.parent().unwrap_or(Path::new(""));
     let (sets, files) = sets(checker, &file.set, directory, read);
     let ports: Vec<String> = ports.iter().map(|port| port.name.clone()).collect();
-    let number = |(at, policer): (u32, &'_ Policer)| (policer.name.clone(), at);
-    let named: Vec<(String, u32)> = (0..).zip(policers).map(number).collect();
-    let scope = Scope {
-        names: Names { ports: &ports, sets: &sets },
-        policers: named.iter().map(|(name, at)| (name.as_str(), *at)).collect(),
-    };
+    let scope = Scope::of(Names { ports: &ports, sets: &sets }, policers);
     check_names(checker, "filter", file.filter.iter().map(|text| &text.get_ref().name));
     let resolve = |text: &Spanned<text::Filter>| filter(checker, &scope, text);
     let resolved = file.filter.iter().map(resolve).collect();
@@ -58,14 +63,14 @@ fn filter(
     text: &Spanned<text::Filter>,
 ) -> ConfiguredFilter {
     let text = text.get_ref();
-    if let Some(place) = text.rules.get(limits::RULES_PER_FILTER_MAX) {
-        let message = format!("{} rules", text.rules.len());
+    let texts = text.rules();
+    if let Some(place) = texts.get(limits::RULES_PER_FILTER_MAX) {
+        let message = format!("{} rules", texts.len());
         checker.refuse(place, message, format!("{} at the most", limits::RULES_PER_FILTER_MAX));
     }
-    let mut rules: Vec<ConfiguredRule> =
-        text.rules.iter().map(|place| rule(checker, scope, place)).collect();
-    name_rules(checker, &text.rules, &mut rules);
-    warn_of_useless(checker, &text.rules, &rules);
+    let mut rules: Vec<Arc<ConfiguredRule>> =
+        texts.iter().map(|place| Arc::new(rule(checker, scope, place))).collect();
+    name_rules(checker, texts, &mut rules);
     ConfiguredFilter {
         name: text.name.get_ref().clone(),
         default: match text.default {
@@ -74,7 +79,45 @@ fn filter(
             text::FilterDefault::Reject => Action::Reject,
         },
         rules,
+        layout: Layout {
+            name: text.name.span(),
+            array: text.rules.as_ref().map(Spanned::span),
+            rules: texts.iter().map(layout).collect(),
+        },
     }
+}
+
+fn layout(place: &Spanned<text::Rule>) -> RuleLayout {
+    let condition = place.get_ref().condition.as_ref();
+    RuleLayout { whole: place.span(), condition: condition.map_or(place.span(), Spanned::span) }
+}
+
+/// Rules in place of some of a filter's, as the text of a [`text::Part`] says them, and where they stand in
+/// it; `None` if anything is wrong.
+pub(in crate::config) fn part(
+    config: &Config,
+    text: &str,
+    part: &[Spanned<text::Rule>],
+) -> Option<(Vec<Arc<ConfiguredRule>>, Vec<RuleLayout>)> {
+    let mut checker = Checker::new(text);
+    let scope = Scope::of(config.filters.names(), &config.policers);
+    let rules = part.iter().map(|place| {
+        if let Some(name) = &place.get_ref().name {
+            check_name(&mut checker, "rule", name);
+        }
+        Arc::new(rule(&mut checker, &scope, place))
+    });
+    let rules = rules.collect();
+    (!checker.has_errors()).then(|| (rules, part.iter().map(layout).collect()))
+}
+
+/// Makes a filter's rules right as a whole after some were exchanged; `None` if they cannot be.
+pub(in crate::config) fn complete(filters: &mut Filters, filter: usize) -> Option<()> {
+    let rules = &mut filters.filters[filter].rules;
+    derive_names(rules)?;
+    let fits = rules.len() <= limits::RULES_PER_FILTER_MAX
+        && filters.set_members() <= limits::RULE_SET_MEMBERS_MAX;
+    fits.then_some(())
 }
 
 fn rule(
@@ -113,8 +156,15 @@ fn rule(
         found.and_then(|at| u16::try_from(at).ok()).map(PortId)
     });
     let sample = checker.number(&text.sample, "sample", limits::SAMPLE, 1);
+    let (name, naming) = match &text.name {
+        Some(name) => (name.get_ref().clone(), Naming::Given),
+        None => {
+            let stem = format!("{}-{:08x}", text.action.get_ref().label(), content_hash(text));
+            (stem.clone(), Naming::Derived(stem))
+        }
+    };
     let rule = Rule {
-        name: String::new(),
+        name,
         condition,
         action,
         policer,
@@ -124,7 +174,7 @@ fn rule(
         sample_one_in: if text.sample.is_some() { sample } else { 0 },
         log: text.log,
     };
-    ConfiguredRule { rule, idle, terms }
+    ConfiguredRule { rule, idle, terms, naming }
 }
 
 fn one_of<'a>(known: impl Iterator<Item = &'a str>, section: &str) -> String {
@@ -225,34 +275,47 @@ fn refuse_effects_of_nothing(checker: &mut Checker<'_>, text: &text::Rule) {
     }
 }
 
-/// Names from the file, or else from what a rule says: so its counters stay its own when rules are
-/// inserted before it.
+/// Notes names that stand twice, and names the rules that have none in the file.
 fn name_rules(
     checker: &mut Checker<'_>,
     texts: &[Spanned<text::Rule>],
-    rules: &mut [ConfiguredRule],
+    rules: &mut [Arc<ConfiguredRule>],
 ) {
-    let mut seen: HashSet<String> = HashSet::new();
+    let mut seen: HashSet<&str> = HashSet::new();
     for place in texts.iter().filter_map(|text| text.get_ref().name.as_ref()) {
         check_name(checker, "rule", place);
-        if !seen.insert(place.get_ref().clone()) {
+        if !seen.insert(place.get_ref()) {
             let message = format!("rule {} stands here a second time", place.get_ref());
             checker.refuse(place, message, "names of a filter's rules are unique");
         }
     }
-    for (place, rule) in texts.iter().zip(rules) {
-        let text = place.get_ref();
-        if let Some(name) = &text.name {
-            rule.rule.name = name.get_ref().clone();
-            continue;
-        }
-        let stem = format!("{}-{:08x}", text.action.get_ref().label(), content_hash(text));
-        let suffixes = (2u32..).map(|number| format!("{stem}-{number}"));
-        let names = std::iter::once(stem.clone()).chain(suffixes);
-        let name = names.into_iter().find(|name| !seen.contains(name)).unwrap_or(stem);
-        seen.insert(name.clone());
-        rule.rule.name = name;
+    let _ = derive_names(rules);
+}
+
+/// Names rules that have no name in the file by what they say: so their counters stay their own when rules
+/// are inserted before them. `None` when two rules have one name in the file.
+fn derive_names(rules: &mut [Arc<ConfiguredRule>]) -> Option<()> {
+    let given = rules.iter().filter(|rule| rule.naming == Naming::Given).count();
+    let mut seen: HashSet<String> = HashSet::new();
+    if given < rules.len() {
+        let named = rules.iter().filter(|rule| rule.naming == Naming::Given);
+        seen.extend(named.map(|rule| rule.rule.name.clone()));
+    } else {
+        let names: HashSet<&str> = rules.iter().map(|rule| rule.rule.name.as_str()).collect();
+        return (names.len() == given).then_some(());
     }
+    let are_distinct = seen.len() == given;
+    for rule in rules {
+        let Naming::Derived(stem) = &rule.naming else { continue };
+        let suffixes = (2u32..).map(|number| format!("{stem}-{number}"));
+        let mut names = std::iter::once(stem.clone()).chain(suffixes);
+        let name = names.find(|name| !seen.contains(name)).unwrap_or_default();
+        seen.insert(name.clone());
+        if rule.rule.name != name {
+            Arc::make_mut(rule).rule.name = name;
+        }
+    }
+    are_distinct.then_some(())
 }
 
 /// What the rule says, in 32 bits: FNV-1a, since it must be the same in every version.
@@ -280,73 +343,20 @@ fn content_hash(text: &text::Rule) -> u32 {
     (hash ^ hash >> 32) as u32
 }
 
-/// Warns of rules that no packet reaches.
-fn warn_of_useless(
-    checker: &mut Checker<'_>,
-    texts: &[Spanned<text::Rule>],
-    rules: &[ConfiguredRule],
-) {
-    let span = |at: usize| {
-        let text: &text::Rule = texts[at].get_ref();
-        text.condition.as_ref().map_or(texts[at].span(), Spanned::span)
-    };
-    for (at, rule) in rules.iter().enumerate() {
-        if let Some(reason) = &rule.idle {
-            let message = format!("rule {} matches nothing now: {reason}", rule.rule.name);
-            checker.warn_span(&span(at), message, "it does once the sets have members for it");
-        }
-    }
-    if checker.has_errors() {
-        return;
-    }
-    let active: Vec<usize> = (0..rules.len()).filter(|&at| rules[at].idle.is_none()).collect();
-    let resolved: Vec<&Rule> = active.iter().map(|&at| &rules[at].rule).collect();
-    for covered in filter::covered(&resolved) {
-        let by = |&at: &usize| {
-            let at = active[at];
-            let line = checker.source().place(&texts[at].span()).line;
-            format!("{} (line {line})", rules[at].rule.name)
-        };
-        let names: Vec<String> = covered.by.iter().take(NAMES_MAX).map(by).collect();
-        let more = covered.by.len() - names.len();
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let at = active[covered.rule];
-        let name = &rules[at].rule.name;
-        let (subject, verb) = match covered.by.len() {
-            1 => ("rule", "takes"),
-            _ => ("rules", "together take"),
-        };
-        let list = names.join(", ");
-        let message = format!(
-            "rule {name} never matches: {subject} {list}{more} before it {verb} all of its packets"
-        );
-        checker.warn_span(&span(at), message, "move it up, or take it out");
-    }
-}
-
-/// Names of rules in one warning.
-const NAMES_MAX: usize = 8;
-
 /// Resolves what is attached to the router and to the ports, in the order of `ports`.
 pub(super) fn attachments(
     checker: &mut Checker<'_>,
     file: &File,
     filters: &Filters,
 ) -> (Router, Vec<PortServices>) {
-    let mut attached: HashSet<usize> = HashSet::new();
-    let mut find = |checker: &mut Checker<'_>, place: &Option<Spanned<String>>| {
+    let find = |checker: &mut Checker<'_>, place: &Option<Spanned<String>>| {
         let place = place.as_ref()?;
         let all = filters.filters();
         let found = all.iter().position(|filter| filter.name == *place.get_ref());
-        match found {
-            Some(at) => {
-                attached.insert(at);
-            }
-            None => {
-                let message = format!("there is no filter {}", place.get_ref());
-                let known = all.iter().map(|filter| filter.name.as_str());
-                checker.refuse(place, message, one_of(known, "[[filter]]"));
-            }
+        if found.is_none() {
+            let message = format!("there is no filter {}", place.get_ref());
+            let known = all.iter().map(|filter| filter.name.as_str());
+            checker.refuse(place, message, one_of(known, "[[filter]]"));
         }
         found
     };
@@ -368,14 +378,6 @@ pub(super) fn attachments(
                 text::Martians::Forward => Martians::Forward,
             },
         });
-    }
-    for (at, text) in file.filter.iter().enumerate() {
-        if !attached.contains(&at) {
-            let place = &text.get_ref().name;
-            let message = format!("filter {} is attached to nothing", place.get_ref());
-            let help = "filter_in or filter_out of a [[port]], or filter of [router]";
-            checker.warn_span(&place.span(), message, help);
-        }
     }
     (router, services)
 }

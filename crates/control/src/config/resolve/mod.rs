@@ -19,6 +19,7 @@ use super::resolved::{
 };
 use super::{SOCKET_DEFAULT, limits, text};
 use checker::Checker;
+pub(super) use filters::{complete, part};
 
 /// Judges `file`, which was read from `source`, the content of `path`. `read` gives the text of other
 /// files that it names.
@@ -28,7 +29,7 @@ pub(super) fn resolve(
     path: &Path,
     read: &dyn Fn(&Path) -> io::Result<String>,
 ) -> Result<Config, Errors> {
-    let mut checker = Checker::new(source, path);
+    let mut checker = Checker::new(source);
     let mut ports = ports::ports(&mut checker, file, path);
     let static_part = routes::static_part(&mut checker, file, &ports);
     let policers = police::policers(&mut checker, &file.police);
@@ -37,7 +38,7 @@ pub(super) fn resolve(
     for (port, services) in ports.iter_mut().zip(services) {
         port.services = services;
     }
-    let mut config = Config {
+    let config = Config {
         workers: workers(&mut checker, &file.workers),
         memory: memory(&mut checker, &file.memory, &ports),
         punt: punt(&mut checker, &file.punt),
@@ -60,8 +61,7 @@ pub(super) fn resolve(
         warnings: Vec::new(),
     };
     routes::check_capacities(&mut checker, file, &config);
-    let (errors, warnings) = checker.into_findings();
-    config.warnings = warnings;
+    let errors = checker.into_errors();
     if errors.is_empty() { Ok(config) } else { Err(Errors::new(path, errors)) }
 }
 

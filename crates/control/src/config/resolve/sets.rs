@@ -70,8 +70,9 @@ pub(super) fn sets(
         }
         let members = if let Some(place) = &text.file {
             let path = directory.join(place.get_ref());
-            let members = members_of_file(checker, place, &path, read);
-            files.push(SetFile { name: text.name.get_ref().clone(), path });
+            let (text_of_file, members) = members_of_file(checker, place, &path, read);
+            let name = text.name.get_ref().clone();
+            files.push(SetFile { name, path, text: text_of_file.into() });
             members
         } else if let Some(prefixes) = &text.prefixes {
             members_of_prefixes(checker, prefixes.get_ref())
@@ -89,23 +90,24 @@ fn members_of_file(
     place: &Spanned<String>,
     path: &Path,
     read: Read<'_>,
-) -> Members {
+) -> (String, Members) {
     let text = match read(path) {
         Ok(text) => text,
         Err(error) => {
             let message = format!("cannot read {}: {error}", path.display());
             let help = "a text file with one prefix or port a line; it may be empty";
             checker.refuse(place, message, help);
-            return Members::Empty;
+            return (String::new(), Members::Empty);
         }
     };
-    Members::parse(&text).unwrap_or_else(|errors| {
+    let members = Members::parse(&text).unwrap_or_else(|errors| {
         let source = Source::of_set(&text, path.to_owned());
         for error in errors {
             checker.refuse_place(source.place(&error.span), error.message, error.help);
         }
         Members::Empty
-    })
+    });
+    (text, members)
 }
 
 fn members_of_prefixes(checker: &mut Checker<'_>, places: &[Spanned<String>]) -> Members {

@@ -9,7 +9,20 @@ use toml::Spanned;
 pub(in crate::config) struct Filter {
     pub(in crate::config) name: Spanned<String>,
     pub(in crate::config) default: FilterDefault,
-    #[serde(default)]
+    pub(in crate::config) rules: Option<Spanned<Vec<Spanned<Rule>>>>,
+}
+
+impl Filter {
+    /// Its rules, in order.
+    pub(in crate::config) fn rules(&self) -> &[Spanned<Rule>] {
+        self.rules.as_ref().map_or(&[], |rules| rules.get_ref())
+    }
+}
+
+/// Some rules of a filter, without what stands around them.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Part {
     pub(in crate::config) rules: Vec<Spanned<Rule>>,
 }
 
