@@ -157,6 +157,26 @@ impl PacketMemory {
         true
     }
 
+    /// A frame of its own with the same packet, behind full headroom; `None` when no frame is free or the packet
+    /// does not fit.
+    #[must_use]
+    pub fn copy_of(&mut self, frame: &Frame) -> Option<Frame> {
+        if frame.len() > self.packet_bytes_max() {
+            return None;
+        }
+        let mut copy = self.allocate()?;
+        copy.length = frame.length;
+        let (from, to) = (self.start(frame), self.start(&copy));
+        let base = self.mapping.base().as_ptr();
+        // SAFETY: `start` keeps both ranges inside the mapping, and each frame owns its chunk, so they are apart;
+        // `&mut self` keeps all slices of packets away.
+        unsafe { std::ptr::copy_nonoverlapping(base.add(from), base.add(to), frame.len()) };
+        if let Some(timestamp) = self.timestamp(frame) {
+            self.set_timestamp(&copy, timestamp);
+        }
+        Some(copy)
+    }
+
     // The next three keep a frame inside the range that it had or the headroom before it, so inside
     // its chunk, whichever memory it is of.
 
@@ -318,8 +338,14 @@ mod tests {
         assert!(!memory.shrink_front(&mut a, 60), "an empty packet is no packet");
         assert_eq!(memory.packet(&b), &[2; 1500]);
         assert!(!memory.set_packet(&mut b, &[0; 1793]), "larger than a frame");
-        memory.free(a);
+        assert_eq!(memory.copy_of(&a), None, "no frame is free");
         memory.free(b);
+        let copy = memory.copy_of(&a).expect("one is free");
+        assert_eq!(memory.packet(&copy), &[1; 60]);
+        memory.packet_mut(&mut a).fill(3);
+        assert_eq!(memory.packet(&copy), &[1; 60], "bytes of its own");
+        memory.free(a);
+        memory.free(copy);
     }
 
     #[test]

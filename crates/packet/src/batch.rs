@@ -3,7 +3,7 @@
 use linecard_io::Frame;
 use linecard_wire::MacAddress;
 
-use crate::{AdjacencyId, DropReason, InterfaceId, PortId, PuntReason};
+use crate::{AdjacencyId, Classes, Copies, DropReason, InterfaceId, PortId, PuntReason};
 
 /// Packets in a batch at the most. Larger batches gain nothing and cost cache and latency.
 pub const BATCH_PACKETS_MAX: usize = 256;
@@ -290,6 +290,10 @@ pub struct Batch {
     pub destinations_ipv6: Destinations<u128>,
     /// Packets that parse has neither dropped nor found plain: their incoming interface is not known.
     pub unadmitted: usize,
+    /// The packets' forwarding classes.
+    pub classes: Classes,
+    /// Copies that rules asked for.
+    pub copies: Copies,
 }
 
 impl Default for Batch {
@@ -310,6 +314,8 @@ impl Batch {
             destinations_ipv4: Destinations::new(),
             destinations_ipv6: Destinations::new(),
             unadmitted: 0,
+            classes: Classes::new(),
+            copies: Copies::new(),
         }
     }
 

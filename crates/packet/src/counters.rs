@@ -8,8 +8,11 @@
 //!
 //! * **per port, by where a packet came in:** received = forwarded + Σ dropped(reason) + Σ
 //!   punted(reason). `forwarded` counts what the queue of *some* port took.
-//! * **in total:** received = sent + queued + Σ dropped(reason) + Σ punted(reason). `sent` and
-//!   `queued` are counted at the port a packet leaves by.
+//! * **in total:** received + Σ originated(origin) = sent + queued + Σ dropped(reason) + Σ punted(reason).
+//!   `originated`, `sent` and `queued` are counted at the port a packet leaves by.
+//!
+//! A packet of Linecard's own, such as a reply or a copy, is originated when a transmit queue takes it. One that
+//! comes to nothing before is in no account, but counted as withheld.
 //!
 //! `transmit_invalid` and `shutdown` are counted at the outgoing port: they befall packets in a
 //! transmit queue, when the worker no longer knows where they came from.
@@ -19,7 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use linecard_io::KernelCounters;
 
-use crate::{DropReason, PortId, PortTotals, PuntReason};
+use crate::{DropReason, FORWARDING_CLASSES, Origin, PortId, PortTotals, PuntReason, Withheld};
 
 // Where a port's counters stand among its cells.
 const RECEIVED_PACKETS: usize = 0;
@@ -36,7 +39,11 @@ const ABANDONED: usize = 10;
 /// The cells from here on count what happens to few packets.
 const DROPPED: usize = 11;
 const PUNTED: usize = DROPPED + DropReason::COUNT;
-const CELLS: usize = PUNTED + PuntReason::COUNT;
+const ORIGINATED: usize = PUNTED + PuntReason::COUNT;
+const ORIGINATED_BYTES: usize = ORIGINATED + Origin::COUNT;
+const WITHHELD: usize = ORIGINATED_BYTES + 1;
+const CLASSES: usize = WITHHELD + Withheld::COUNT;
+const CELLS: usize = CLASSES + FORWARDING_CLASSES;
 
 /// A reader gives up on an undisturbed copy after so many tries; a commit takes well below a
 /// microsecond, so this happens only when the worker's thread is not running in the middle of one.
@@ -111,6 +118,26 @@ impl PortCounters {
     #[inline]
     pub fn punted(&mut self, reason: PuntReason, packets: u64) {
         self.add(PUNTED + reason.index(), packets);
+    }
+
+    /// Packets of Linecard's own were taken by this port's transmit queue; they are counted as transmitted, too.
+    pub fn originated(&mut self, origin: Origin, packets: u64, bytes: u64) {
+        self.add(ORIGINATED + origin.index(), packets);
+        self.add(ORIGINATED_BYTES, bytes);
+        self.transmitted(packets, bytes);
+    }
+
+    /// Packets of Linecard's own came to nothing, which were about packets that came in here.
+    pub fn withheld(&mut self, reason: Withheld, packets: u64) {
+        self.add(WITHHELD + reason.index(), packets);
+    }
+
+    /// A packet of this forwarding class was taken by this port's transmit queue.
+    pub fn classified(&mut self, class: u8) {
+        if class == 0 {
+            return;
+        }
+        self.add(CLASSES + usize::from(class) % FORWARDING_CLASSES, 1);
     }
 
     /// Packets in this port's transmit queues were given up when the worker stopped. From now on
@@ -258,6 +285,17 @@ fn totals(port: &PortCells) -> PortTotals {
     for &reason in PuntReason::ALL {
         totals.punted_packets[reason] = cell(PUNTED + reason.index());
     }
+    for &origin in Origin::ALL {
+        totals.originated_packets[origin] = cell(ORIGINATED + origin.index());
+    }
+    totals.originated_bytes = cell(ORIGINATED_BYTES);
+    for &reason in Withheld::ALL {
+        totals.withheld_packets[reason] = cell(WITHHELD + reason.index());
+    }
+    totals.class_packets = std::array::from_fn(|class| cell(CLASSES + class));
+    // Those of class 0 are not counted one by one.
+    let others: u64 = totals.class_packets.iter().sum();
+    totals.class_packets[0] = cell(TRANSMITTED_PACKETS).saturating_sub(others);
     totals.dropped_packets[DropReason::ReceiveRingFull] += ring_full;
     totals.dropped_packets[DropReason::ReceiveInvalid] += rx_invalid;
     totals.dropped_packets[DropReason::TransmitInvalid] += tx_invalid;

@@ -56,6 +56,7 @@ pub fn parse(batch: &mut Batch, memory: &PacketMemory, station: impl Fn(PortId) 
     batch.destinations_ipv4.end(0);
     batch.destinations_ipv6.end(0);
     batch.unadmitted = 0;
+    batch.classes.clear();
     for frame in batch.frames.iter().take(PREFETCH_PACKETS) {
         memory.prefetch(frame);
     }

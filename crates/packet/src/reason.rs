@@ -1,4 +1,5 @@
-//! Why a packet did not go on: one enum for drops, one for punts.
+//! Why a packet did not go on: one enum for drops, one for punts. And why Linecard sent a packet of its own,
+//! or did not.
 //!
 //! The labels are the same in the CLI, the metrics, the trace and the capture.
 
@@ -153,5 +154,37 @@ reasons! {
         NotServed = "not_served",
         /// Forwarding is off on the incoming interface: the kernel decides.
         ForwardingOff = "forwarding_off",
+    }
+}
+
+reasons! {
+    /// Why Linecard sent a packet that it had not received.
+    Origin {
+        /// An ICMP error to the sender of a packet that a filter rejected (RFC 1812 5.2.7.1, RFC 4443 3.1).
+        RejectReply = "reject_reply",
+        /// The copy of a packet that a filter's rule asked for.
+        MirrorCopy = "mirror_copy",
+    }
+}
+
+reasons! {
+    /// Why Linecard did not send a packet of its own that a rule asked for.
+    Withheld {
+        /// Rejected packets came faster than the limit on replies allows.
+        RejectRateLimited = "reject_rate_limited",
+        /// No error may be sent about such a packet (RFC 1812 4.3.2.7, RFC 4443 2.4).
+        RejectUnanswerable = "reject_unanswerable",
+        /// The router has no address of the packet's family to reply from.
+        RejectNoAddress = "reject_no_address",
+        /// The transmit queue had no room for the reply.
+        RejectQueueFull = "reject_queue_full",
+        /// Packet memory or the batch had no room for the copy.
+        MirrorNoRoom = "mirror_no_room",
+        /// The port that gets the copies is down, or not there.
+        MirrorPortDown = "mirror_port_down",
+        /// The copy is larger than what the port that gets it can send.
+        MirrorTooBig = "mirror_too_big",
+        /// The transmit queue had no room for the copy.
+        MirrorQueueFull = "mirror_queue_full",
     }
 }

@@ -8,7 +8,7 @@ use std::ops::{AddAssign, Index, IndexMut};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::reason::Reason;
-use crate::{DropReason, PuntReason};
+use crate::{DropReason, FORWARDING_CLASSES, Origin, PuntReason, Withheld};
 
 /// The totals of one port, or the sum of several, since the workers started.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +38,20 @@ pub struct PortTotals {
     pub dropped_packets: ReasonCounts<DropReason>,
     /// Of the packets that came in here, those handed to the kernel.
     pub punted_packets: ReasonCounts<PuntReason>,
+    /// Packets of Linecard's own that this port's transmit queues took: replies to those whose packets a filter
+    /// rejected, and copies.
+    #[serde(default)]
+    pub originated_packets: ReasonCounts<Origin>,
+    /// Bytes of those.
+    #[serde(default)]
+    pub originated_bytes: u64,
+    /// Replies and copies that came to nothing, of packets that came in here (`reject_queue_full`,
+    /// `mirror_queue_full`: those that should have left here).
+    #[serde(default)]
+    pub withheld_packets: ReasonCounts<Withheld>,
+    /// Packets that workers handed to this port's transmit queues, by forwarding class; 0 is the default.
+    #[serde(default)]
+    pub class_packets: [u64; FORWARDING_CLASSES],
 }
 
 impl PortTotals {
@@ -52,12 +66,12 @@ impl PortTotals {
         self.received_packets as i64 - accounted as i64
     }
 
-    /// For the sum over all ports: received − sent − queued − Σ dropped − Σ punted. 0, always.
+    /// For the sum over all ports: received + Σ originated − sent − queued − Σ dropped − Σ punted. 0, always.
     #[must_use]
     pub fn total_balance(&self) -> i64 {
         let left = self.sent_packets + self.queued_packets;
         let accounted = left + self.dropped_packets.sum() + self.punted_packets.sum();
-        self.received_packets as i64 - accounted as i64
+        (self.received_packets + self.originated_packets.sum()) as i64 - accounted as i64
     }
 }
 
@@ -73,6 +87,12 @@ impl AddAssign<&Self> for PortTotals {
         self.transmitted_bytes += other.transmitted_bytes;
         self.dropped_packets += &other.dropped_packets;
         self.punted_packets += &other.punted_packets;
+        self.originated_packets += &other.originated_packets;
+        self.originated_bytes += other.originated_bytes;
+        self.withheld_packets += &other.withheld_packets;
+        for (sum, packets) in self.class_packets.iter_mut().zip(other.class_packets) {
+            *sum += packets;
+        }
     }
 }
 

@@ -12,6 +12,9 @@ pub const HEADER_LENGTH: usize = 8;
 /// Code of destination unreachable: fragmentation needed and DF set.
 pub const CODE_FRAGMENTATION_NEEDED: u8 = 4;
 
+/// Code of destination unreachable: communication administratively prohibited (RFC 1812 5.2.7.1).
+pub const CODE_ADMINISTRATIVELY_PROHIBITED: u8 = 13;
+
 /// The type field (IANA icmp-parameters).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(transparent)]

@@ -10,6 +10,9 @@ use crate::ip::Protocol;
 /// Bytes in front of a message's data: type, code, checksum and four that the type defines.
 pub const HEADER_LENGTH: usize = 8;
 
+/// Code of destination unreachable: communication with the destination administratively prohibited.
+pub const CODE_ADMINISTRATIVELY_PROHIBITED: u8 = 1;
+
 /// The type field (IANA icmpv6-parameters).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(transparent)]

@@ -32,6 +32,7 @@ pub mod builder;
 pub mod checksum;
 pub mod ethernet;
 mod field;
+pub mod icmp_error;
 pub mod icmpv4;
 pub mod icmpv6;
 pub mod ip;
