@@ -282,6 +282,8 @@ fn updates() -> Vec<RouteUpdate> {
             up: true,
             forwarding_ipv4: true,
             forwarding_ipv6: true,
+            own_ipv4: None,
+            own_ipv6: None,
         };
         updates.push(RouteUpdate::SetInterface(InterfaceId(port), interface));
     }

@@ -4,12 +4,13 @@ use std::ops::Range;
 
 use linecard_io::{Frame, PacketMemory, PortQueue};
 use linecard_packet::{
-    BATCH_PACKETS_MAX, Batch, DropReason, Metadata, PortCounters, PortId, PuntReason, Verdict,
-    WorkerCounters,
+    Batch, DropReason, Metadata, PortCounters, PortId, PuntReason, Verdict, WorkerCounters,
 };
+use linecard_services::route::RouteTables;
 use linecard_tables::hash::FlowHash;
 
-use crate::punt::{Neighbour, Neighbours, PortPuntLimits, PuntSink};
+use crate::originate::{OwnPackets, REPLY_LIMIT};
+use crate::punt::{Neighbour, Neighbours, PortPuntLimits, PuntSink, TokenBucket};
 use crate::worker::WorkerPort;
 
 /// A port as the worker holds it: its queues, and what is on its way to them.
@@ -21,13 +22,16 @@ pub(crate) struct PortState {
     /// Frames were handed to a queue that has not been flushed since: once a round.
     pub(crate) flush_due: bool,
     punt_limits: PortPuntLimits,
+    /// How fast senders of rejected packets are told.
+    pub(crate) reply_limit: TokenBucket,
 }
 
 impl PortState {
     pub(crate) fn new(port: WorkerPort, punt_limits: PortPuntLimits) -> Self {
         let queues = port.queues;
         let transmitters = (0..queues.len()).filter(|&place| queues[place].transmits()).collect();
-        Self { id: port.id, queues, transmitters, flush_due: false, punt_limits }
+        let reply_limit = TokenBucket::new(REPLY_LIMIT);
+        Self { id: port.id, queues, transmitters, flush_due: false, punt_limits, reply_limit }
     }
 
     /// Frames in all transmit queues.
@@ -44,7 +48,7 @@ impl PortState {
     /// port, and returns the packets and bytes it took. Makes room once if there is none; what
     /// still does not fit stays in `leaving`. What was taken leaves at the end of the round, when the
     /// queue is flushed: one system call for all batches of the round.
-    fn transmit(
+    pub(crate) fn transmit(
         &mut self,
         number: u16,
         leaving: &mut Vec<Frame>,
@@ -75,14 +79,15 @@ impl PortState {
 pub(crate) struct EgressLists(Vec<Vec<Frame>>);
 
 impl EgressLists {
-    /// For so many port numbers; those of other workers' ports among them stay empty.
-    pub(crate) fn new(ports: &[PortState]) -> Self {
+    /// For so many port numbers, with room for so many frames each; those of other workers' ports among them
+    /// stay empty.
+    pub(crate) fn new(ports: &[PortState], frames_max: usize) -> Self {
         let numbers = ports.iter().map(|port| port.id.index() + 1).max().unwrap_or(0);
         let mut lists: Vec<_> = (0..numbers).map(|_| Vec::new()).collect();
         for port in ports {
             // Frames for a port that cannot send are dropped as for one that is not there.
             if !port.transmitters.is_empty() {
-                lists[port.id.index()].reserve_exact(BATCH_PACKETS_MAX);
+                lists[port.id.index()].reserve_exact(frames_max);
             }
         }
         Self(lists)
@@ -90,14 +95,14 @@ impl EgressLists {
 
     /// Where to add a frame that leaves by `port`, if the port is the worker's.
     #[inline]
-    fn list(&mut self, port: PortId) -> Option<&mut Vec<Frame>> {
+    pub(crate) fn list(&mut self, port: PortId) -> Option<&mut Vec<Frame>> {
         // There is room for a batch, so this asks for the port only; but the compiler learns that a push
         // does not allocate, which spares instructions.
         self.0.get_mut(port.index()).filter(|leaving| leaving.len() < leaving.capacity())
     }
 
     /// What leaves by `port`, if anything does.
-    fn non_empty(&mut self, port: PortId) -> Option<&mut Vec<Frame>> {
+    pub(crate) fn non_empty(&mut self, port: PortId) -> Option<&mut Vec<Frame>> {
         self.0.get_mut(port.index()).filter(|leaving| !leaving.is_empty())
     }
 }
@@ -114,6 +119,8 @@ pub(crate) struct Egress<'a> {
     /// Some port has more than one queue that transmits.
     pub(crate) has_several_transmitters: bool,
     pub(crate) lists: &'a mut EgressLists,
+    pub(crate) own: &'a mut OwnPackets,
+    pub(crate) routes: &'a RouteTables,
     pub(crate) memory: &'a mut PacketMemory,
     pub(crate) counters: &'a mut WorkerCounters,
     pub(crate) sink: &'a mut dyn PuntSink,
@@ -142,12 +149,16 @@ impl Egress<'_> {
             if next.is_none_or(|next| self.has_several_transmitters && next.queue != segment.queue)
             {
                 self.transmit(segment.queue, batch, sent..end);
+                self.transmit_replies(segment.queue);
                 sent = end;
             }
         }
         drop(arriving);
         (batch.frames, batch.segments) = (frames, segments);
         batch.segments.clear();
+        if !batch.copies.is_empty() {
+            self.transmit_copies(&mut batch.copies);
+        }
     }
 
     /// Sorts the packets that came in by one queue by the ports that they leave by, and ends the others.
@@ -178,6 +189,7 @@ impl Egress<'_> {
                 Ok(()) => return self.memory.free(frame),
                 Err(reason) => reason,
             },
+            Verdict::Drop(DropReason::FilterRejected) => return self.reject(frame, metadata),
             Verdict::Drop(reason) => reason,
             Verdict::Forward { .. } => DropReason::PortDown,
             Verdict::Undecided => {
@@ -195,12 +207,18 @@ impl Egress<'_> {
         for port in &mut *self.ports {
             let Some(leaving) = self.lists.non_empty(port.id) else { continue };
             let (packets, bytes) = port.transmit(number, leaving, self.memory);
-            self.counters.port(port.id).transmitted(packets, bytes);
+            let counters = self.counters.port(port.id);
+            counters.transmitted(packets, bytes);
             // The queue took from the front, so what is left are the last ones that were to leave here.
             let leaves_here = |verdict: &Verdict| match *verdict {
                 Verdict::Forward { port: id, .. } => id == port.id,
                 _ => false,
             };
+            if batch.classes.is_set() {
+                let places = range.clone().filter(|&place| leaves_here(&batch.verdicts[place]));
+                let classes = places.map(|place| batch.classes.get(place as u8));
+                classes.take(packets as usize).for_each(|class| counters.classified(class));
+            }
             let metadata = batch.metadata[range.clone()].iter();
             let packets = metadata.zip(&mut batch.verdicts[range.clone()]);
             let last = packets.rev().filter(|(_, verdict)| leaves_here(verdict));

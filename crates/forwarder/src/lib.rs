@@ -6,6 +6,7 @@
 //! | `worker` | one round over all ports: parse, route and rewrite |
 //! | `services` | what stands around the route when it is on; their order is the order of the code |
 //! | `egress` | where each packet of a batch ends: sent, punted, dropped |
+//! | `originate` | packets of the worker's own: replies to whose packets a filter rejected, and copies |
 //! | `punt` | what goes to the kernel, and how fast |
 //! | `tap` | what it tells of single packets: traces, captures, what rules log and sample |
 //! | `idle` | the loop around the rounds: busy while there is work, asleep while there is none |
@@ -14,12 +15,14 @@
 
 mod egress;
 mod idle;
+mod originate;
 mod punt;
 mod services;
 mod tap;
 mod worker;
 
 pub use idle::{IdlePolicy, clock_nanoseconds};
+pub use originate::REPLY_LIMIT;
 pub use punt::{PuntLimit, PuntSink};
 pub use tap::{
     Explained, Explainer, Kind, Order, OrderId, Policed, Record, Selection, Stage, Step,

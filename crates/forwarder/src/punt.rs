@@ -20,7 +20,7 @@ mod neighbours;
 use linecard_io::PuntQueue;
 use linecard_packet::{PortId, PuntReason};
 
-use bucket::TokenBucket;
+pub(crate) use bucket::TokenBucket;
 pub(crate) use neighbours::{Neighbour, Neighbours, Turn};
 
 /// Where punted packets go.

@@ -15,7 +15,8 @@ use linecard_tables::publication::{Reader, Subscription};
 
 use crate::egress::{Egress, EgressLists, PortState, count_kernel, count_queues};
 use crate::idle::{Idle, IdlePolicy};
-use crate::punt::{Neighbours, PortPuntLimits, PuntLimit, PuntSink};
+use crate::originate::OwnPackets;
+use crate::punt::{Neighbours, PortPuntLimits, PuntLimit, PuntSink, TokenBucket};
 use crate::services::{ConnectionService, FilterService, PoliceService, Services, SourceService};
 use crate::tap::{Nobody, Stage, Tap, TapCapacities, TapOrders, TapReader, Watch};
 
@@ -60,6 +61,7 @@ pub struct Worker {
     turn: Turn,
     has_several_transmitters: bool,
     lists: EgressLists,
+    own: OwnPackets,
     pub(crate) memory: PacketMemory,
     pub(crate) tables: Reader<RouteTables>,
     pipeline: Pipeline,
@@ -172,7 +174,8 @@ impl Worker {
             places[port.id.index()] = Some(place);
         }
         let has_several_transmitters = ports.iter().any(PortState::has_several_transmitters);
-        let lists = EgressLists::new(&ports);
+        let lists = EgressLists::new(&ports, BATCH_PACKETS_MAX);
+        let own = OwnPackets::new(&ports);
         let idle = Idle::new(config.idle, &ports)?;
         Ok(Self {
             ports,
@@ -180,6 +183,7 @@ impl Worker {
             turn: Turn::default(),
             has_several_transmitters,
             lists,
+            own,
             memory: config.memory,
             tables: config.tables.reader(),
             pipeline: Pipeline::new(config.flow_hash_seed, config.route_stats),
@@ -202,6 +206,15 @@ impl Worker {
     /// with [`Self::connections`], and bring packets to policers with [`Self::police`].
     pub fn filter(&mut self, tables: &Subscription<FilterTables>, stats: FilterStats) {
         self.pipeline.services.filter = Some(FilterService::new(tables, stats));
+    }
+
+    /// How fast senders of packets that filters reject are told of it, on each port; [`REPLY_LIMIT`] by default.
+    ///
+    /// [`REPLY_LIMIT`]: crate::REPLY_LIMIT
+    pub fn limit_replies(&mut self, limit: PuntLimit) {
+        for port in &mut self.ports {
+            port.reply_limit = TokenBucket::new(limit);
+        }
     }
 
     /// Meters packets that rules of filters or ports bring to these policers, from the next round on. `meters`
@@ -324,6 +337,8 @@ impl Worker {
             places: &self.places,
             has_several_transmitters: self.has_several_transmitters,
             lists: &mut self.lists,
+            own: &mut self.own,
+            routes: self.tables.get(),
             memory: &mut self.memory,
             counters: &mut self.counters,
             sink: self.punt.as_mut(),

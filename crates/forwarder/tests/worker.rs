@@ -200,6 +200,8 @@ fn a_port_of_another_worker_is_down_for_this_one() {
         up: true,
         forwarding_ipv4: true,
         forwarding_ipv6: true,
+        own_ipv4: None,
+        own_ipv6: None,
     };
     rig.writer.append(RouteUpdate::SetInterface(InterfaceId(1), elsewhere));
     assert_eq!(rig.writer.publish(), Publish::Published);

@@ -162,6 +162,8 @@ fn routes(random: &mut Random) -> RouteTables {
         up: true,
         forwarding_ipv4: true,
         forwarding_ipv6: true,
+        own_ipv4: None,
+        own_ipv6: None,
     };
     tables.absorb(&RouteUpdate::SetInterface(InterfaceId(0), interface));
     tables.absorb(&RouteUpdate::SetNextHop(NextHopId(0), NextHop::Connected(InterfaceId(0))));

@@ -29,6 +29,8 @@ fn tables() -> RouteTables {
         up: true,
         forwarding_ipv4: true,
         forwarding_ipv6: true,
+        own_ipv4: None,
+        own_ipv6: None,
     };
     let adjacency = Adjacency {
         interface: InterfaceId(1),

@@ -37,6 +37,8 @@ fn updates() -> Vec<RouteUpdate> {
             up: true,
             forwarding_ipv4: true,
             forwarding_ipv6: true,
+            own_ipv4: None,
+            own_ipv6: None,
         };
         let adjacency = Adjacency {
             interface: InterfaceId(id),

@@ -63,6 +63,8 @@ fn interface() -> impl Strategy<Value = Interface> {
             up,
             forwarding_ipv4: true,
             forwarding_ipv6: true,
+            own_ipv4: None,
+            own_ipv6: None,
         }
     })
 }
@@ -147,6 +149,8 @@ fn plain_interface(port: u16) -> Interface {
         up: true,
         forwarding_ipv4: true,
         forwarding_ipv6: true,
+        own_ipv4: None,
+        own_ipv6: None,
     }
 }
 

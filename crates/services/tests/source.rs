@@ -43,6 +43,8 @@ fn routes() -> Vec<RouteUpdate> {
         up: true,
         forwarding_ipv4: true,
         forwarding_ipv6: true,
+        own_ipv4: None,
+        own_ipv6: None,
     };
     let mut updates: Vec<_> = (0..PORTS)
         .map(|id| RouteUpdate::SetInterface(InterfaceId(id), interface(id, vec![])))

@@ -5,7 +5,11 @@ use hashbrown::{HashMap, HashSet};
 use linecard_packet::{InterfaceId, PortId};
 use linecard_services::route::{Interface, RouteUpdate};
 
-use super::{ids::Ids, staged::Staged};
+use super::{
+    ids::Ids,
+    senders::{Addresses, Senders},
+    staged::Staged,
+};
 use crate::facts::{Link, LinkKind};
 
 /// Tags that a frame may carry: more would not be parsed by the packet path.
@@ -37,6 +41,11 @@ impl Links {
             Some(port) => self.ports.insert(ifindex, port),
             None => self.ports.remove(&ifindex),
         };
+        self.dirty = true;
+    }
+
+    /// The router's addresses have changed, by which it sends.
+    pub(super) fn senders_changed(&mut self) {
         self.dirty = true;
     }
 
@@ -122,8 +131,9 @@ impl Links {
         }
     }
 
-    fn interface_of(&self, link: &Link) -> Option<Interface> {
+    fn interface_of(&self, link: &Link, senders: &Senders<'_>) -> Option<Interface> {
         let (port, vlans) = self.port_and_tags(link.ifindex)?;
+        let (own_ipv4, own_ipv6) = senders.of(link.ifindex);
         Some(Interface {
             port,
             vlans,
@@ -132,19 +142,26 @@ impl Links {
             up: link.up,
             forwarding_ipv4: link.forwarding_ipv4,
             forwarding_ipv6: link.forwarding_ipv6,
+            own_ipv4,
+            own_ipv6,
         })
     }
 
     /// Brings the interfaces in step with the links; `None` where nothing changed, else the
     /// interface indexes of those that appeared or vanished.
-    pub(super) fn refresh(&mut self, staged: &mut Staged) -> Option<HashSet<u32>> {
+    pub(super) fn refresh(
+        &mut self,
+        addresses: &Addresses,
+        staged: &mut Staged,
+    ) -> Option<HashSet<u32>> {
         if !std::mem::take(&mut self.dirty) {
             return None;
         }
+        let senders = Senders::new(addresses);
         let wanted: HashMap<u32, Interface> = self
             .links
             .values()
-            .filter_map(|(link, _)| Some((link.ifindex, self.interface_of(link)?)))
+            .filter_map(|(link, _)| Some((link.ifindex, self.interface_of(link, &senders)?)))
             .collect();
         let mut moved = HashSet::new();
         let ids = &mut self.ids;

@@ -24,11 +24,11 @@ mod neighbours;
 mod objects;
 mod paths;
 mod routes;
+mod senders;
 mod staged;
 
 use std::net::IpAddr;
 
-use hashbrown::HashMap;
 use ipnet::IpNet;
 use linecard_packet::{InterfaceId, PortId};
 use linecard_services::route::{Interface, RouteUpdate};
@@ -41,6 +41,7 @@ use self::{
     objects::Objects,
     paths::{Flush, PathSets},
     routes::Routes,
+    senders::Addresses,
     staged::Staged,
 };
 use crate::facts::{
@@ -75,7 +76,7 @@ enum Phase {
 #[derive(Debug)]
 pub struct Rib {
     links: Links,
-    addresses: HashMap<u32, Vec<(IpNet, u8)>>,
+    addresses: Addresses,
     neighbours: Neighbours,
     objects: Objects,
     paths: PathSets,
@@ -99,7 +100,7 @@ impl Rib {
         let mut paths = PathSets::new();
         Self {
             links: Links::default(),
-            addresses: HashMap::new(),
+            addresses: Addresses::new(),
             neighbours: Neighbours::default(),
             objects: Objects::default(),
             routes: Routes::new(&mut paths),
@@ -192,7 +193,10 @@ impl Rib {
         let held = self.addresses.entry(address.ifindex).or_default();
         match held.iter_mut().find(|(known, _)| *known == address.address) {
             Some((_, seen)) => *seen = generation,
-            None => held.push((address.address, generation)),
+            None => {
+                held.push((address.address, generation));
+                self.links.senders_changed();
+            }
         }
         // The kernel revives paths on a link that gets an IPv4 address, and does not say so.
         if address.address.addr().is_ipv4() && self.paths.dead_on(address.ifindex) {
@@ -203,6 +207,7 @@ impl Rib {
     fn remove_address(&mut self, address: Address) {
         let Some(held) = self.addresses.get_mut(&address.ifindex) else { return };
         held.retain(|(known, _)| *known != address.address);
+        self.links.senders_changed();
         if address.address.addr().is_ipv6() {
             return;
         }
@@ -288,7 +293,7 @@ impl Rib {
     /// Appends what changed since the last call, each update complete on those before it.
     pub fn drain(&mut self, updates: &mut Vec<RouteUpdate>) {
         let mut staged = Staged::default();
-        if let Some(moved) = self.links.refresh(&mut staged) {
+        if let Some(moved) = self.links.refresh(&self.addresses, &mut staged) {
             self.neighbours.interfaces_moved(&moved, &self.links);
             self.paths.touch_all();
         }
@@ -332,7 +337,11 @@ impl Rib {
             self.addresses.remove(&ifindex);
         }
         for held in self.addresses.values_mut() {
+            let before = held.len();
             held.retain(|(_, seen)| !is_stale(*seen));
+            if held.len() < before {
+                self.links.senders_changed();
+            }
         }
         for (ifindex, address) in self.neighbours.stale(is_stale) {
             self.neighbours.remove(ifindex, address, &self.links);

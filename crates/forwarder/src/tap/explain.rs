@@ -120,6 +120,8 @@ impl Explainer {
         };
         tap.forget();
         batch.drain().for_each(|frame| memory.free(frame));
+        batch.copies.drain().for_each(|copy| memory.free(copy.frame));
+        batch.copies.drain_missed();
         self.release();
         Some(explained)
     }

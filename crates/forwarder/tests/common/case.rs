@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use linecard_forwarder::{Explained, Kind, Step, TapTaken};
-use linecard_packet::{DropReason, PortTotals, PuntReason, Verdict};
+use linecard_packet::{DropReason, Origin, PortId, PortTotals, PuntReason, Verdict, Withheld};
 use linecard_tables::meter::Colour;
 use linecard_wire::builder::{Ipv4, Ipv6, PacketBuilder, Udp};
 use linecard_wire::ethernet::EtherType;
@@ -18,8 +18,23 @@ pub(crate) enum Outcome {
     Sent(usize, Vec<u8>),
     Punted(PuntReason),
     Dropped(DropReason),
+    /// Dropped as `filter_rejected`, and this leaves by the port that it came in on; or why nothing does.
+    Rejected(Result<Vec<u8>, Withheld>),
+    /// A copy as it came leaves by this port, or why it does not; and what becomes of the packet itself.
+    Mirrored(Result<usize, Withheld>, Box<Outcome>),
+    /// It leaves with this forwarding class.
+    Classified(u8, Box<Outcome>),
 }
-pub(crate) use Outcome::{Dropped, Punted, Sent};
+impl Outcome {
+    /// What becomes of the packet itself.
+    fn end(&self) -> &Self {
+        match self {
+            Mirrored(_, outcome) | Classified(_, outcome) => outcome.end(),
+            end => end,
+        }
+    }
+}
+pub(crate) use Outcome::{Classified, Dropped, Mirrored, Punted, Rejected, Sent};
 
 pub(crate) struct Case {
     pub(crate) description: &'static str,
@@ -118,23 +133,9 @@ pub(crate) fn pass(
 
     expected[in_port].received_packets += 1;
     expected[in_port].received_bytes += case.packet.len() as u64;
-    let mut out: Vec<Option<Vec<u8>>> = vec![None; PORTS];
-    let mut punted = Vec::new();
-    match &case.outcome {
-        Sent(port, packet) => {
-            let bytes = packet.len() as u64;
-            expected[in_port].forwarded_packets += 1;
-            expected[in_port].forwarded_bytes += bytes;
-            expected[*port].sent_packets += 1;
-            expected[*port].transmitted_bytes += bytes;
-            out[*port] = Some(packet.clone());
-        }
-        Punted(reason) => {
-            expected[in_port].punted_packets[*reason] += 1;
-            punted.push((linecard_packet::PortId(in_port as u16), case.packet.clone()));
-        }
-        Dropped(reason) => expected[in_port].dropped_packets[*reason] += 1,
-    }
+    let mut effect = Effect { expected, out: vec![None; PORTS], punted: Vec::new() };
+    effect.add(in_port, case, &case.outcome);
+    let Effect { expected, out, punted } = effect;
     let received: Vec<_> = rig.peers.iter_mut().map(linecard_io::MemoryPeer::receive).collect();
     // Another round, which takes note of what was sent.
     assert_eq!(rig.worker.run_once(now_nanoseconds + 1), 0, "{}", case.description);
@@ -165,10 +166,11 @@ fn check_trace(rig: &mut Rig, explained: Explained, now_nanoseconds: u64, case: 
         (record.frame_bytes as usize, record.at_nanoseconds),
         (packet.len(), now_nanoseconds)
     );
-    match (record.verdict, outcome) {
+    match (record.verdict, outcome.end()) {
         (Verdict::Forward { port, .. }, Sent(sent, _)) if port.index() == *sent => {}
         (Verdict::Punt(reason), Punted(punted)) if reason == *punted => {}
         (Verdict::Drop(reason), Dropped(dropped)) if reason == *dropped => {}
+        (Verdict::Drop(DropReason::FilterRejected), Rejected(_)) => {}
         other => panic!("{description}: the trace says {:?}", other.0),
     }
     // The last stage that decided says the same.
@@ -195,6 +197,66 @@ fn check_trace(rig: &mut Rig, explained: Explained, now_nanoseconds: u64, case: 
         }
     }
     assert_eq!(expected, steps, "{description}");
+}
+
+/// What a packet should cause.
+struct Effect<'a> {
+    expected: &'a mut [PortTotals],
+    out: Vec<Option<Vec<u8>>>,
+    punted: Vec<(PortId, Vec<u8>)>,
+}
+
+impl Effect<'_> {
+    fn add(&mut self, in_port: usize, case: &Case, outcome: &Outcome) {
+        let (length, totals) = (case.packet.len() as u64, &mut self.expected[in_port]);
+        match outcome {
+            Sent(port, packet) => {
+                totals.forwarded_packets += 1;
+                totals.forwarded_bytes += packet.len() as u64;
+                self.leaves(*port, packet);
+            }
+            Punted(reason) => {
+                totals.punted_packets[*reason] += 1;
+                self.punted.push((PortId(in_port as u16), case.packet.clone()));
+            }
+            Dropped(reason) => totals.dropped_packets[*reason] += 1,
+            Rejected(told) => {
+                totals.dropped_packets[DropReason::FilterRejected] += 1;
+                match told {
+                    Ok(reply) => {
+                        totals.originated_packets[Origin::RejectReply] += 1;
+                        totals.originated_bytes += reply.len() as u64;
+                        self.leaves(in_port, reply);
+                    }
+                    Err(reason) => totals.withheld_packets[*reason] += 1,
+                }
+            }
+            Mirrored(copied, outcome) => {
+                match copied {
+                    Ok(port) => {
+                        self.expected[*port].originated_packets[Origin::MirrorCopy] += 1;
+                        self.expected[*port].originated_bytes += length;
+                        self.leaves(*port, &case.packet);
+                    }
+                    Err(reason) => totals.withheld_packets[*reason] += 1,
+                }
+                self.add(in_port, case, outcome);
+            }
+            Classified(class, outcome) => {
+                self.add(in_port, case, outcome);
+                let port = self.out.iter().position(Option::is_some).expect("it leaves");
+                self.expected[port].class_packets[0] -= 1;
+                self.expected[port].class_packets[usize::from(*class)] += 1;
+            }
+        }
+    }
+
+    fn leaves(&mut self, port: usize, packet: &[u8]) {
+        self.expected[port].sent_packets += 1;
+        self.expected[port].class_packets[0] += 1;
+        self.expected[port].transmitted_bytes += packet.len() as u64;
+        assert_eq!(self.out[port].replace(packet.to_vec()), None, "one packet a port");
+    }
 }
 
 pub(crate) fn check_all(cases: &[Case]) {

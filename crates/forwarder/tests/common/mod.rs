@@ -11,6 +11,7 @@
 //! | 6 | 0 | 100 | |
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
+use std::net::Ipv6Addr;
 use std::sync::{Arc, Mutex};
 
 use linecard_forwarder::{
@@ -198,6 +199,8 @@ fn interface(port: u16, vlans: &[(u16, u16)]) -> Interface {
         up: true,
         forwarding_ipv4: true,
         forwarding_ipv6: true,
+        own_ipv4: Some([10, port as u8, 0, 1].into()),
+        own_ipv6: Some(Ipv6Addr::new(0x2001, 0xdb8, port, 0, 0, 0, 0, 1)),
     }
 }
 

@@ -31,8 +31,6 @@ fn rules_of_an_input_decide() {
     story("drop", &filters(Action::Drop), &one(dropped), dns);
     let dropped = case("dropped IPv6", in6(transit6()), Dropped(DropReason::Filtered));
     story("drop", &filters(Action::Drop), &one(dropped), dns);
-    let rejected = case("rejected", in4(transit()), Dropped(DropReason::FilterRejected));
-    story("reject", &filters(Action::Reject), &one(rejected), dns);
     let goes_on = case("it goes on", in4(transit()), out4(transit()));
     let counts: Counts<'_> = (&[("in/dns", 1), ("in/default", 1)], &[]);
     story("continue", &filters(Action::Continue), &one(goes_on), counts);
@@ -73,8 +71,8 @@ fn rules_of_an_output_decide_on_what_leaves_there() {
     let dns: Counts<'_> = (&[("out/dns", 1)], &[]);
     let dropped = case("dropped", in4(transit()), Dropped(DropReason::Filtered));
     story("drop", &filters(1, Action::Drop), &one(dropped), dns);
-    let rejected = case("rejected", in6(transit6()), Dropped(DropReason::FilterRejected));
-    story("reject", &filters(1, Action::Reject), &one(rejected), dns);
+    let dropped = case("dropped IPv6", in6(transit6()), Dropped(DropReason::Filtered));
+    story("drop", &filters(1, Action::Drop), &one(dropped), dns);
     let elsewhere = case("by another port", in4(transit()), out4(transit()));
     story("the filter of port 0", &filters(0, Action::Drop), &one(elsewhere), (&[], &[]));
     let own = in4(ipv4("10.0.0.2", "10.1.0.1"));

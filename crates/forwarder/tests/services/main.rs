@@ -7,6 +7,8 @@ mod case;
 mod common;
 mod connections;
 mod filter;
+mod marks;
 mod police;
+mod reject;
 mod rig;
 mod source;

@@ -185,3 +185,8 @@ pub(crate) fn story(description: &str, setup: &Setup, lines: &[Line], counts: Co
         services.check_counts(description, counts);
     }
 }
+
+/// Switches the filters on, for tests that send what a story does not tell.
+pub(crate) fn attach(rig: &mut Rig, setup: &Setup) {
+    switch_filters_on(rig, setup);
+}

@@ -186,6 +186,8 @@ fn tell_neighbours(writer: &mut Writer<RouteTables, RouteUpdate>, first: IpAddr)
             up: true,
             forwarding_ipv4: true,
             forwarding_ipv6: true,
+            own_ipv4: None,
+            own_ipv6: None,
         };
         writer.append(RouteUpdate::SetInterface(InterfaceId(port.0), interface));
     }

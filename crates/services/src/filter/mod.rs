@@ -7,6 +7,7 @@ mod expand;
 mod explain;
 mod key;
 mod program;
+mod reject;
 mod rule;
 mod stage;
 mod stats;
@@ -17,6 +18,7 @@ pub use config::FilterCapacities;
 pub use expand::TooManyEntries;
 pub use explain::{RuleHit, rules_of};
 pub use program::{NO_COUNTER, Program, ProgramError, ProgramErrorReason};
+pub use reject::RejectReply;
 pub use rule::{
     Action, Anchor, BytesMatch, FRAGMENT_FIRST, FRAGMENT_LATER, FRAGMENT_NONE, Filter, Masked,
     Match, PAYLOAD_BYTES_MAX, Prefixes, Rule, States,

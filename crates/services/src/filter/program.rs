@@ -14,7 +14,7 @@ mod change;
 
 use std::fmt;
 
-use linecard_packet::Metadata;
+use linecard_packet::{Metadata, PortId};
 use linecard_tables::classifier::{Classifier, ClassifierImplementation, Entry, InsertError};
 
 use super::condition::Condition;
@@ -36,7 +36,9 @@ pub(super) struct Effect {
     pub(super) counter: u32,
     pub(super) set_dscp: Option<u8>,
     pub(super) policer: Option<PolicerId>,
-    /// It accepts, and that is all: so the packet path asks nothing else.
+    pub(super) set_class: Option<u8>,
+    pub(super) mirror_to: Option<PortId>,
+    /// It accepts or drops, and that is all: so the packet path asks nothing else.
     pub(super) is_plain: bool,
 }
 
@@ -123,7 +125,7 @@ impl Program {
             chains: Vec::new(),
             slots: Vec::with_capacity(filter.rules.len()),
             placed: Vec::with_capacity(filter.rules.len()),
-            default: default_effect(filter, counter(filter.rules.len())),
+            default: Effect::of(filter.default, counter(filter.rules.len())),
             capacities: *capacities,
         };
         let goes_on = |rule: &Rule| rule.action == Action::Continue;
@@ -220,16 +222,22 @@ impl Program {
 
 impl Slot {
     fn of(rule: &Rule, counter: u32) -> Self {
-        let &Rule { action, set_dscp, .. } = rule;
+        let &Rule { action, set_dscp, set_class, mirror_to, .. } = rule;
         let policer = rule.policer.map(PolicerId);
-        let is_plain = action == Action::Accept && set_dscp.is_none() && policer.is_none();
-        let effect = Effect { action, counter, set_dscp, policer, is_plain };
+        let effect =
+            Effect { set_dscp, policer, set_class, mirror_to, ..Effect::of(action, counter) };
+        let has_more = set_dscp.is_some() || set_class.is_some() || mirror_to.is_some();
+        let is_plain = effect.is_plain && !has_more && policer.is_none();
+        let effect = Effect { is_plain, ..effect };
         Self { effect, condition: Condition::of(&rule.condition) }
     }
 }
 
-fn default_effect(filter: &Filter, counter: u32) -> Effect {
-    let action = filter.default;
-    let is_plain = action == Action::Accept;
-    Effect { action, counter, set_dscp: None, policer: None, is_plain }
+impl Effect {
+    /// That of a rule which says nothing but what becomes of the packet.
+    fn of(action: Action, counter: u32) -> Self {
+        let is_plain = matches!(action, Action::Accept | Action::Drop);
+        let (set_dscp, policer, set_class, mirror_to) = (None, None, None, None);
+        Self { action, counter, set_dscp, policer, set_class, mirror_to, is_plain }
+    }
 }

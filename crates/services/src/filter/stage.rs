@@ -2,8 +2,8 @@
 //!
 //! What may happen to a packet here:
 //!
-//! * drop `filtered` or `filter_rejected`: of the latter the sender is told;
-//! * its DSCP changes, where a rule asks for it;
+//! * drop `filtered` or `filter_rejected`: of the latter the sender is told ([`super::RejectReply`], where packets end);
+//! * its DSCP changes, it gets a forwarding class, or it is copied, where a rule asks for it;
 //! * a packet that comes in is routed as if it were for another destination (`redirect`);
 //! * it is brought to a policer, which has the last word;
 //! * nothing: it is accepted.
@@ -215,7 +215,7 @@ impl Step<'_> {
         self.stats.count(effect.counter, self.batch.frames[at].len());
         match effect.action {
             Action::Accept if effect.is_plain => return true,
-            Action::Drop => {
+            Action::Drop if effect.is_plain => {
                 self.batch.verdicts[at] = Verdict::Drop(DropReason::Filtered);
                 return true;
             }
@@ -227,10 +227,22 @@ impl Step<'_> {
     #[cold]
     fn apply_rare(&mut self, place: u8, effect: &Effect) -> bool {
         let at = usize::from(place);
+        // First, since a copy is of the packet as it came.
+        if let Some(port) = effect.mirror_to {
+            let Batch { frames, metadata, copies, .. } = &mut *self.batch;
+            copies.make(self.memory, &frames[at], &metadata[at], port);
+        }
         if let Some(dscp) = effect.set_dscp {
             set_dscp(&mut self.batch.frames[at], &self.batch.metadata[at], self.memory, dscp);
         }
+        if let Some(class) = effect.set_class {
+            self.batch.classes.set(place, class);
+        }
         match effect.action {
+            Action::Drop => {
+                self.batch.verdicts[at] = Verdict::Drop(DropReason::Filtered);
+                return true;
+            }
             Action::Reject => {
                 self.batch.verdicts[at] = Verdict::Drop(DropReason::FilterRejected);
                 return true;
@@ -241,7 +253,7 @@ impl Step<'_> {
             Action::Redirect(IpAddr::V6(address)) => {
                 self.batch.destinations_ipv6.redirect(place, address.to_bits());
             }
-            Action::Accept | Action::Drop | Action::Continue => {}
+            Action::Accept | Action::Continue => {}
         }
         if let (Some(policer), Some(police)) = (effect.policer, &mut self.police) {
             police.push(place, policer);

@@ -1,7 +1,7 @@
 //! The entries of the route tables as the packet path reads them: adjacencies, the rewrite that follows
 //! from each, interfaces, and the key by which an incoming frame finds its interface.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use linecard_packet::{InterfaceId, Layer3, Metadata, PortId};
 use linecard_wire::MacAddress;
@@ -86,9 +86,24 @@ pub(super) struct InterfaceEntry {
     pub(super) up: bool,
     pub(super) forwarding_ipv4: bool,
     pub(super) forwarding_ipv6: bool,
+    pub(super) own_ipv4: Option<Ipv4Addr>,
+    pub(super) own_ipv6: Option<Ipv6Addr>,
     tags: [u8; TAGS_MAX * 4],
     tags_length: u8,
     pub(super) key: InterfaceKey,
+}
+
+/// The router's end of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OwnEnd {
+    /// The interface's MAC address.
+    pub mac_address: MacAddress,
+    /// Bytes of the largest network-layer packet that it sends.
+    pub mtu_bytes: u32,
+    /// The IPv4 address to send from.
+    pub ipv4: Option<Ipv4Addr>,
+    /// The IPv6 address to send from.
+    pub ipv6: Option<Ipv6Addr>,
 }
 
 impl InterfaceEntry {
@@ -111,6 +126,8 @@ impl InterfaceEntry {
             up: interface.up,
             forwarding_ipv4: interface.forwarding_ipv4,
             forwarding_ipv6: interface.forwarding_ipv6,
+            own_ipv4: interface.own_ipv4,
+            own_ipv6: interface.own_ipv6,
             tags,
             tags_length: interface.vlans.len() as u8 * 4,
             key: InterfaceKey::new(interface.port, interface.vlans.iter().copied()),

@@ -16,7 +16,7 @@ pub mod twin;
 mod update;
 
 pub use config::RouteCapacities;
-pub use entry::TAGS_MAX;
+pub use entry::{OwnEnd, TAGS_MAX};
 pub use explain::{OutFacts, RouteFacts};
 pub use offer::RouteOffers;
 pub use reverse::ReverseRoute;

@@ -203,6 +203,8 @@ mod tests {
             up: true,
             forwarding_ipv4: true,
             forwarding_ipv6: true,
+            own_ipv4: None,
+            own_ipv6: None,
         };
         stale.clear();
         stale.note(&RouteUpdate::SetInterface(InterfaceId(0), interface));

@@ -21,12 +21,12 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use linecard_packet::{AdjacencyId, InterfaceId, PortId, Station};
+use linecard_packet::{AdjacencyId, InterfaceId, Metadata, PortId, Station};
 use linecard_tables::exact::{ExactTable, NO_ENTRY};
 use linecard_tables::next_hop::NextHopGroups;
 use linecard_tables::publication::Absorb;
 
-use super::entry::{AdjacencyEntry, InterfaceEntry, InterfaceKey, Rewrite};
+use super::entry::{AdjacencyEntry, InterfaceEntry, InterfaceKey, OwnEnd, Rewrite};
 use super::fib::Fib;
 use super::{Adjacency, Interface, Member, NextHop, NextHopGroupId, RouteCapacities, RouteUpdate};
 
@@ -113,6 +113,23 @@ impl RouteTables {
             }
             None => Station::none(),
         }
+    }
+
+    /// What a packet of Linecard's own needs to leave by the interface that another came in by; `None` while that
+    /// is down or not known.
+    #[must_use]
+    pub fn own(&self, metadata: &Metadata) -> Option<OwnEnd> {
+        let entry = self.interface(self.interface_by_key(InterfaceKey::of(metadata))?)?;
+        let &InterfaceEntry { mac_address, mtu_bytes, own_ipv4, own_ipv6, up, .. } = entry;
+        up.then_some(OwnEnd { mac_address, mtu_bytes, ipv4: own_ipv4, ipv6: own_ipv6 })
+    }
+
+    /// Bytes of the largest network-layer packet that leaves by a port without a tag; `None` while it is down or
+    /// not known.
+    #[must_use]
+    pub fn mtu_bytes(&self, port: PortId) -> Option<u32> {
+        let id = self.interface_by_key(InterfaceKey::new(port, [].into_iter()))?;
+        self.interface(id).filter(|entry| entry.up).map(|entry| entry.mtu_bytes)
     }
 
     #[inline]

@@ -1,6 +1,6 @@
 //! What the control side tells the route tables: interfaces, neighbours, next hops, groups, routes.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use linecard_packet::{AdjacencyId, InterfaceId, PortId};
@@ -32,6 +32,10 @@ pub struct Interface {
     pub forwarding_ipv4: bool,
     /// The router forwards IPv6 packets that arrive here (`net.ipv6.conf.*.forwarding`).
     pub forwarding_ipv6: bool,
+    /// The router's IPv4 address that packets of Linecard's own have which leave here.
+    pub own_ipv4: Option<Ipv4Addr>,
+    /// The same for IPv6.
+    pub own_ipv6: Option<Ipv6Addr>,
 }
 
 /// A neighbour on an interface.

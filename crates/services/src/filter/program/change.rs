@@ -5,7 +5,7 @@
 
 use linecard_tables::classifier::{Classifier, Entry, ORDER_MAX};
 
-use super::{NO_COUNTER, Placed, Program, ProgramError, Slot, default_effect};
+use super::{Effect, NO_COUNTER, Placed, Program, ProgramError, Slot};
 use crate::filter::expand::{Family, expand};
 use crate::filter::rule::{Action, Filter, Rule};
 
@@ -119,7 +119,7 @@ impl Program {
         for (number, placed) in self.placed.iter().enumerate() {
             self.slots[placed.slot as usize].effect.counter = counter(number);
         }
-        self.default = default_effect(filter, counter(filter.rules.len()));
+        self.default = Effect::of(filter.default, counter(filter.rules.len()));
     }
 }
 
