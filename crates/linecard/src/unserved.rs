@@ -2,7 +2,7 @@
 //! unfiltered or unpoliced.
 
 use linecard_control::config::{Config, ReversePath};
-use linecard_services::filter::{Action, Rule};
+use linecard_services::filter::Rule;
 
 /// A sentence for each.
 pub(crate) fn of(config: &Config) -> Vec<String> {
@@ -13,8 +13,6 @@ pub(crate) fn of(config: &Config) -> Vec<String> {
                 |what| format!("rule {} of filter {}: {what}", rule.rule.name, filter.name);
             unserved.extend(of_the_rule(&rule.rule).into_iter().map(of_rule));
         }
-        let rejects = filter.default == Action::Reject;
-        unserved.extend(rejects.then(|| format!("filter {}: default = \"reject\"", filter.name)));
     }
     for port in &config.ports {
         let checks = port.services.reverse_path != ReversePath::Off;
@@ -24,12 +22,22 @@ pub(crate) fn of(config: &Config) -> Vec<String> {
     unserved
 }
 
+/// What `run` takes and carries, and nothing acts on yet; a sentence for each filter.
+pub(crate) fn without_effect(config: &Config) -> Vec<String> {
+    let filters = config.filters.filters().iter();
+    let filters = filters
+        .filter(|filter| filter.rules.iter().any(|configured| configured.rule.set_class.is_some()));
+    let sentence = |name: &str| {
+        format!(
+            "filter {name}: packets are counted by `class`, but no queue tells classes apart yet"
+        )
+    };
+    filters.map(|filter| sentence(&filter.name)).collect()
+}
+
 fn of_the_rule(rule: &Rule) -> Vec<&'static str> {
     [
-        (rule.action == Action::Reject, "action = \"reject\""),
         (rule.policer.is_some(), "police"),
-        (rule.set_class.is_some(), "class"),
-        (rule.mirror_to.is_some(), "mirror"),
         (rule.sample_one_in > 0, "sample"),
         (rule.log, "log"),
         (!rule.condition.states.is_any(), "state"),

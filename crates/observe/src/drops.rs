@@ -1,6 +1,6 @@
 //! Why packets did not go on: one line a reason, over all ports.
 
-use linecard_packet::{DropReason, PortTotals, PuntReason};
+use linecard_packet::{DropReason, PortTotals, PuntReason, Withheld};
 use serde::{Deserialize, Serialize};
 
 use crate::PortsReport;
@@ -15,6 +15,9 @@ pub struct DropsReport {
     /// Frames that the ports' classifiers left to the kernel, before any worker saw them.
     #[serde(default)]
     pub passed: Vec<ReasonReport>,
+    /// Packets of Linecard's own, replies and copies, that were asked for and did not leave.
+    #[serde(default)]
+    pub withheld: Vec<ReasonReport>,
 }
 
 /// One reason.
@@ -61,10 +64,14 @@ impl DropsReport {
         let punt = |&reason: &PuntReason| {
             line(reason.label(), reason.description(), &|totals| totals.punted_packets[reason])
         };
+        let withheld = |&reason: &Withheld| {
+            line(reason.label(), reason.description(), &|totals| totals.withheld_packets[reason])
+        };
         Self {
             drops: DropReason::ALL.iter().map(drop).collect(),
             punts: PuntReason::ALL.iter().map(punt).collect(),
             passed: passed(ports),
+            withheld: Withheld::ALL.iter().map(withheld).collect(),
         }
     }
 }

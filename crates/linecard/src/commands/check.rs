@@ -90,7 +90,11 @@ fn plan(config: &Config) -> Plan {
         ports: config.ports.iter().zip(expected_route_cache::of(config)).map(port).collect(),
         routes: config.routes.len(),
         neighbours: config.neighbours.len(),
-        warnings: warnings(config).into_iter().chain(unserved(config)).collect(),
+        warnings: warnings(config)
+            .into_iter()
+            .chain(unserved(config))
+            .chain(crate::unserved::without_effect(config))
+            .collect(),
     }
 }
 

@@ -14,6 +14,8 @@ use linecard_observe::{
     route_cache,
 };
 
+use linecard_packet::PortTotals;
+
 use super::watch;
 use crate::cli::ShowCommand;
 use crate::output::{self, Column, count};
@@ -80,7 +82,7 @@ pub(crate) fn ports(report: &PortsReport) -> String {
         Column::Number("dropped"),
         Column::Number("punted"),
     ];
-    let counts = |totals: &linecard_packet::PortTotals| {
+    let counts = |totals: &PortTotals| {
         [
             totals.received_packets,
             totals.received_bytes,
@@ -106,11 +108,23 @@ pub(crate) fn ports(report: &PortsReport) -> String {
     let table = output::table(&columns, report.ports.iter().map(row).chain([total]));
     let part = |port: &PortReport| Some((port.name.clone(), port.route_cache.clone()?));
     let lines = route_cache::explain(report.ports.iter().filter_map(part)).into_iter();
-    let lines: Vec<String> = lines.map(|line| format!("route cache: {line}")).collect();
+    let lines = lines.map(|line| format!("route cache: {line}"));
+    let lines: Vec<String> = report.ports.iter().filter_map(own_packets).chain(lines).collect();
     match lines.is_empty() {
         true => table,
         false => format!("{table}\n\n{}", lines.join("\n")),
     }
+}
+
+/// What a port sent besides plain forwarding, if anything: packets of Linecard's own, and forwarding classes.
+fn own_packets(port: &PortReport) -> Option<String> {
+    let PortTotals { originated_packets, class_packets, .. } = &port.totals;
+    let own = originated_packets.iter().filter(|(_, packets)| *packets > 0);
+    let own = own.map(|(origin, packets)| format!("{origin} {}", count(packets)));
+    let classes = (0..).zip(class_packets).filter(|(class, packets)| *class > 0 && **packets > 0);
+    let classes = classes.map(|(class, packets)| format!("class {class} {}", count(*packets)));
+    let parts: Vec<String> = own.chain(classes).collect();
+    (!parts.is_empty()).then(|| format!("{} sent, among others: {}", port.name, parts.join(", ")))
 }
 
 /// The reasons as tables; without `all`, those that happened.
@@ -152,6 +166,9 @@ pub(crate) fn drops(report: &DropsReport, all: bool) -> String {
             "no packet was left to the kernel by the classifier",
             &report.passed,
         ));
+    }
+    if report.withheld.iter().any(|line| all || line.packets > 0) {
+        parts.push(part("replies and copies that did not leave", "", &report.withheld));
     }
     parts.join("\n\n")
 }

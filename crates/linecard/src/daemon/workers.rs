@@ -8,8 +8,8 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use anyhow::{Context, bail};
-use linecard_control::config::{Config, ZeroCopy};
-use linecard_forwarder::{IdlePolicy, PuntLimit, Worker, WorkerConfig, WorkerPort};
+use linecard_control::config::{Config, Punt, ZeroCopy};
+use linecard_forwarder::{IdlePolicy, PuntLimit, REPLY_LIMIT, Worker, WorkerConfig, WorkerPort};
 use linecard_io::packet_port::{PacketPort, PacketPortOptions};
 use linecard_io::xdp::{QueueOptions, SharedUmem, XdpQueue};
 use linecard_io::{
@@ -119,6 +119,7 @@ impl Workers {
         armed: mpsc::Sender<()>,
     ) -> anyhow::Result<()> {
         let (stop, wake) = (Arc::clone(&self.stop), Arc::clone(&self.wake));
+        let replies = share(REPLY_LIMIT, self.readers.len());
         let switch = Arc::clone(&self.switch);
         let body = move || {
             if let Some(core) = core {
@@ -129,6 +130,7 @@ impl Workers {
                     worker.offer_routes(offers);
                 }
                 services.attach(&mut worker);
+                worker.limit_replies(replies);
                 let _armed = switch.arm(number)?;
                 // The receiver is gone only when another worker has failed.
                 let _ = armed.send(());
@@ -185,10 +187,16 @@ impl Drop for Workers {
 
 /// The configured limit is for the machine; each worker gets its share of it on each port.
 fn punt_limit(config: &Config, workers: usize) -> PuntLimit {
+    let &Punt { rate_packets_per_second, burst_packets, .. } = &config.punt;
+    share(PuntLimit { rate_packets_per_second, burst_packets }, workers)
+}
+
+/// A worker's share of a limit.
+fn share(limit: PuntLimit, workers: usize) -> PuntLimit {
     let share = |all: u32| (all / workers as u32).max(1);
     PuntLimit {
-        rate_packets_per_second: share(config.punt.rate_packets_per_second),
-        burst_packets: share(config.punt.burst_packets),
+        rate_packets_per_second: share(limit.rate_packets_per_second),
+        burst_packets: share(limit.burst_packets),
     }
 }
 
