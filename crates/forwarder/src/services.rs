@@ -80,6 +80,7 @@ impl Services {
             let companions = companions(connections.as_ref(), police.as_mut());
             watch.filters_asked(false, batch, memory, filter.tables.get(), companions.states);
             filter.input(batch, memory, companions);
+            tell(batch, memory, now_nanoseconds, watch);
             watch.decided(Stage::FilterIn, batch);
         }
         if let Some(police) = police {
@@ -102,6 +103,7 @@ impl Services {
             let companions = companions(connections.as_ref(), police.as_mut());
             watch.filters_asked(true, batch, memory, filter.tables.get(), companions.states);
             filter.output(batch, memory, companions);
+            tell(batch, memory, now_nanoseconds, watch);
             watch.decided(Stage::FilterOut, batch);
         }
         if let Some(police) = police {
@@ -114,6 +116,15 @@ impl Services {
             connections.commit(batch, now_nanoseconds);
             watch.decided(Stage::Connection, batch);
         }
+    }
+}
+
+/// Hands over what the rules have noted, before a later stage changes the packets.
+#[inline]
+fn tell(batch: &mut Batch, memory: &PacketMemory, now_nanoseconds: u64, watch: &mut impl Watch) {
+    if !batch.notes.is_empty() {
+        watch.noted(batch, memory, now_nanoseconds);
+        batch.notes.clear();
     }
 }
 

@@ -19,6 +19,7 @@ mod explain;
 mod order;
 mod record;
 mod ring;
+mod rules;
 mod watch;
 
 pub use explain::{Explained, Explainer};
@@ -32,6 +33,7 @@ use linecard_packet::{BATCH_PACKETS_MAX, Batch, Verdict};
 use linecard_services::connection::ConnectionState;
 use linecard_tables::publication::{Reader, Subscription};
 
+use crate::punt::TokenBucket;
 use ring::TapWriter;
 
 /// How much a worker's tap can hold.
@@ -103,6 +105,8 @@ pub(crate) struct Tap {
     traces: Vec<Steps>,
     traced: usize,
     writer: TapWriter,
+    /// How many packets rules may log.
+    log_limit: TokenBucket,
 }
 
 impl Tap {
@@ -121,6 +125,7 @@ impl Tap {
             traces: (0..TRACED_MAX).map(|_| steps()).collect(),
             traced: 0,
             writer,
+            log_limit: TokenBucket::new(rules::LOG_LIMIT),
         };
         (tap, reader)
     }

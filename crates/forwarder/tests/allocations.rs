@@ -6,9 +6,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use common::{Rig, RigConfig, to_router};
-use linecard_forwarder::Worker;
+use linecard_forwarder::{TapCapacities, TapOrders, TapUpdate, Worker};
 use linecard_io::RouteCache;
-use linecard_packet::{DropReason, PortId};
+use linecard_packet::{DropReason, Origin, PortId};
 use linecard_services::connection::{
     ConnectionConfig, ConnectionScratch, ConnectionStats, ConnectionTables,
 };
@@ -55,10 +55,30 @@ fn switch_filters_on(worker: &mut Worker) {
     let new = States { new: true, ..States::default() };
     let new = Match { states: new, lengths: vec![0..=1500], ..Match::default() };
     let new = Rule { condition: new, action: Action::Accept, ..rule.clone() };
-    let rules = vec![rule, new];
+    // What the worker makes of its own, and tells.
+    let all = Match::default();
+    let marks = Rule {
+        name: "marks".to_owned(),
+        condition: all,
+        action: Action::Continue,
+        policer: None,
+        set_dscp: None,
+        set_class: Some(5),
+        mirror_to: Some(PortId(1)),
+        sample_one_in: 3,
+        log: true,
+    };
+    let telnet = Match { destination_ports: vec![23..=23], ..Match::default() };
+    let reject = Rule {
+        name: "telnet".to_owned(),
+        condition: telnet,
+        action: Action::Reject,
+        ..rule.clone()
+    };
+    let rules = vec![marks, reject, rule, new];
     let filter = Filter { name: "filter".to_owned(), rules, default: Action::Drop };
     let capacities = FilterCapacities::default();
-    let program = Program::new(&filter, &[0, 1, 2], &capacities).expect("it fits");
+    let program = Program::new(&filter, &[0, 1, 2, 3, 4], &capacities).expect("it fits");
     let program = Some(Arc::new(program));
     let hooks = [Hook::Input(PORT_0), Hook::Output(PortId(1))];
     let updates = hooks.map(|hook| FilterUpdate { hook, program: program.clone() });
@@ -107,6 +127,8 @@ fn switch_all_on(worker: &mut Worker) {
         ..ConnectionConfig::default()
     };
     let tables = Arc::new(ConnectionTables::new(&config, 7));
+    let orders: Writer<TapOrders, TapUpdate> = Writer::new(TapOrders::new(), TapOrders::new());
+    worker.tap(&orders.subscription(), &TapCapacities::default());
     worker.connections(tables, ConnectionScratch::new(0, 3), ConnectionStats::default());
 }
 
@@ -122,6 +144,7 @@ fn a_round_with_all_services_allocates_nothing() {
             let ports = Udp::new(number, 53);
             let packet = match number % 5 {
                 0 => to_router().ipv4(header).tcp(Tcp::new(number, 80)),
+                2 if number % 3 == 0 => to_router().ipv4(header).tcp(Tcp::new(number, 23)),
                 1 => to_router().ipv4(Ipv4 { ttl: 1, ..header }).udp(ports),
                 _ => to_router().ipv4(header).udp(ports),
             };
@@ -134,9 +157,15 @@ fn a_round_with_all_services_allocates_nothing() {
         });
         assert_eq!(received, 300);
         assert_eq!(allocations.count_total, 0, "round {round}: {allocations:?}");
-        while rig.peers[1].receive().is_some() {}
+        for peer in &mut rig.peers[..2] {
+            while peer.receive().is_some() {}
+        }
     }
     let totals = rig.totals();
+    for (port, origin) in [(0, Origin::RejectReply), (1, Origin::MirrorCopy)] {
+        assert!(totals[port].originated_packets[origin] > 0, "{origin:?}: {totals:?}");
+    }
+    assert!(totals[1].class_packets[5] > 0, "{totals:?}");
     let drops = &totals[0].dropped_packets;
     for reason in [DropReason::Filtered, DropReason::Policed, DropReason::ReversePath] {
         assert!(drops[reason] > 0, "{reason:?}: {totals:?}");

@@ -3,7 +3,7 @@
 use linecard_io::Frame;
 use linecard_wire::MacAddress;
 
-use crate::{AdjacencyId, Classes, Copies, DropReason, InterfaceId, PortId, PuntReason};
+use crate::{AdjacencyId, Classes, Copies, DropReason, InterfaceId, Notes, PortId, PuntReason};
 
 /// Packets in a batch at the most. Larger batches gain nothing and cost cache and latency.
 pub const BATCH_PACKETS_MAX: usize = 256;
@@ -294,6 +294,8 @@ pub struct Batch {
     pub classes: Classes,
     /// Copies that rules asked for.
     pub copies: Copies,
+    /// Packets that rules want somebody to be told of.
+    pub notes: Notes,
 }
 
 impl Default for Batch {
@@ -316,6 +318,7 @@ impl Batch {
             unadmitted: 0,
             classes: Classes::new(),
             copies: Copies::new(),
+            notes: Notes::new(),
         }
     }
 

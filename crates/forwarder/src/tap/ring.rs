@@ -17,6 +17,7 @@ pub(super) struct TapWriter {
     steps: Producer<Step>,
     bytes: Producer<u8>,
     lost: Arc<AtomicU64>,
+    suppressed: Arc<AtomicU64>,
 }
 
 /// The reader's side; may be read from any one thread, and outlives the worker.
@@ -26,6 +27,7 @@ pub struct TapReader {
     steps: Consumer<Step>,
     bytes: Consumer<u8>,
     lost: Arc<AtomicU64>,
+    suppressed: Arc<AtomicU64>,
 }
 
 /// One record with what belongs to it.
@@ -43,9 +45,16 @@ pub(super) fn new(capacities: &TapCapacities) -> (TapWriter, TapReader) {
     let (record_writer, records) = RingBuffer::new(capacities.records_max);
     let (step_writer, steps) = RingBuffer::new(capacities.steps_max);
     let (byte_writer, bytes) = RingBuffer::new(capacities.bytes_max);
-    let lost = Arc::new(AtomicU64::new(0));
-    let reader = TapReader { records, steps, bytes, lost: Arc::clone(&lost) };
-    (TapWriter { records: record_writer, steps: step_writer, bytes: byte_writer, lost }, reader)
+    let (lost, suppressed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let reader = TapReader {
+        records,
+        steps,
+        bytes,
+        lost: Arc::clone(&lost),
+        suppressed: Arc::clone(&suppressed),
+    };
+    let (records, steps, bytes) = (record_writer, step_writer, byte_writer);
+    (TapWriter { records, steps, bytes, lost, suppressed }, reader)
 }
 
 impl TapWriter {
@@ -65,9 +74,18 @@ impl TapWriter {
 
     /// One more record for which there was no room.
     pub(super) fn lose(&self) {
-        // There is one writer, so the sum needs no atomic addition.
-        self.lost.store(self.lost.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        add_one(&self.lost);
     }
+
+    /// One more packet that a rule logs above the limit.
+    pub(super) fn suppress(&self) {
+        add_one(&self.suppressed);
+    }
+}
+
+fn add_one(sum: &AtomicU64) {
+    // There is one writer, so the sum needs no atomic addition.
+    sum.store(sum.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
 }
 
 impl TapReader {
@@ -87,5 +105,11 @@ impl TapReader {
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Packets that rules log and that are not told, since there were too many, since the worker began.
+    #[must_use]
+    pub fn suppressed(&self) -> u64 {
+        self.suppressed.load(Ordering::Relaxed)
     }
 }

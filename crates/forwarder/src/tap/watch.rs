@@ -28,9 +28,8 @@ pub(crate) trait Watch {
         true
     }
 
-    /// A rule wants a packet to be told of.
-    #[allow(dead_code, reason = "no rule logs or samples yet")]
-    fn select(&mut self, selection: Selection, batch: &Batch, memory: &PacketMemory);
+    /// Rules have noted packets to be told of.
+    fn noted(&mut self, batch: &Batch, memory: &PacketMemory, now_nanoseconds: u64);
 
     /// Parse has looked at the batch.
     #[inline]
@@ -84,13 +83,13 @@ pub(crate) trait Watch {
 }
 
 /// Nobody looks; rules may still want to tell of packets.
-#[allow(dead_code, reason = "no rule logs or samples yet")]
 pub(crate) struct Nobody<'a>(pub(crate) Option<&'a mut Tap>);
 
 impl Watch for Nobody<'_> {
-    fn select(&mut self, selection: Selection, batch: &Batch, memory: &PacketMemory) {
+    #[cold]
+    fn noted(&mut self, batch: &Batch, memory: &PacketMemory, now_nanoseconds: u64) {
         if let Some(tap) = &mut self.0 {
-            tap.select(selection, batch, memory);
+            tap.noted(batch, memory, now_nanoseconds);
         }
     }
 }
@@ -100,8 +99,10 @@ impl Watch for Tap {
         self.is_real
     }
 
-    fn select(&mut self, selection: Selection, batch: &Batch, memory: &PacketMemory) {
-        Self::select(self, selection, batch, memory);
+    fn noted(&mut self, batch: &Batch, memory: &PacketMemory, now_nanoseconds: u64) {
+        if self.is_real {
+            self.select_noted(batch, memory, now_nanoseconds);
+        }
     }
 
     fn parsed(&mut self, batch: &Batch, memory: &PacketMemory) {

@@ -1,7 +1,9 @@
-//! Rules that copy packets and give them a forwarding class.
+//! Rules that copy packets, give them a forwarding class, log and sample them.
 
-use linecard_packet::{DropReason, Origin, PortId, PuntReason, Withheld};
+use linecard_forwarder::{Kind, TapCapacities, TapOrders, TapReader, TapTaken, TapUpdate};
+use linecard_packet::{DropReason, Origin, PortId, PuntReason, Verdict, Withheld};
 use linecard_services::filter::{Action, Match, Rule};
+use linecard_tables::publication::Writer;
 use linecard_wire::builder::Ipv4;
 
 use crate::case::*;
@@ -124,4 +126,51 @@ fn classes_are_counted_where_packets_leave() {
     let setup = Setup { filters: vec![output(1, rules())], ..Setup::default() };
     let counts: Counts<'_> = (&[("out/voice", 1), ("out/bulk", 1), ("out/default", 2)], &[]);
     story("output", &setup, &lines(), counts);
+}
+
+/// A worker whose rule logs and samples each packet that it drops, and who reads what it tells.
+fn telling(sample_one_in: u32) -> (Rig, TapReader) {
+    let mut rig = Rig::new(&RigConfig::default());
+    let rule = Rule { log: true, sample_one_in, ..rule("all", Match::default(), Action::Drop) };
+    attach(&mut rig, &Setup { filters: vec![input(0, vec![rule])], ..Setup::default() });
+    let orders: Writer<TapOrders, TapUpdate> = Writer::new(TapOrders::new(), TapOrders::new());
+    let reader = rig.worker.tap(&orders.subscription(), &TapCapacities::default());
+    (rig, reader)
+}
+
+fn told(reader: &mut TapReader) -> Vec<TapTaken> {
+    std::iter::from_fn(|| reader.take()).collect()
+}
+
+#[test]
+fn what_rules_log_and_sample_is_told_with_what_became_of_it() {
+    let (mut rig, mut reader) = telling(1);
+    let packet = in4(transit()).payload(&[0x5a; 300]).build();
+    assert!(rig.peers[0].send(&packet));
+    rig.worker.run_once(7_000);
+    let told = told(&mut reader);
+    let kinds: Vec<Kind> = told.iter().map(|it| it.record.kind).collect();
+    assert_eq!(kinds, [Kind::Log, Kind::Sample]);
+    for TapTaken { record, steps, bytes } in told {
+        assert_eq!((record.by, record.at_nanoseconds), (0, 7_000), "the rule's counter");
+        assert_eq!(record.verdict, Verdict::Drop(DropReason::Filtered));
+        assert_eq!((record.frame_bytes as usize, bytes), (packet.len(), packet[..128].to_vec()));
+        assert_eq!(steps, []);
+    }
+}
+
+#[test]
+fn lines_for_the_log_are_limited_and_samples_are_one_of_so_many() {
+    let (mut rig, mut reader) = telling(10);
+    let packet = in4(transit()).build();
+    let mut round = |now: u64| {
+        (0..250).for_each(|_| assert!(rig.peers[0].send(&packet)));
+        assert_eq!(rig.worker.run_once(now), 250);
+        let told = told(&mut reader);
+        let of = |kind| told.iter().filter(|it| it.record.kind == kind).count();
+        (of(Kind::Log), of(Kind::Sample), reader.suppressed(), reader.lost())
+    };
+    assert_eq!(round(1), (100, 25, 150, 0));
+    assert_eq!(round(500_000_001), (50, 25, 350, 0), "half a second's worth");
+    assert_eq!(rig.totals()[0].dropped_packets[DropReason::Filtered], 500);
 }

@@ -38,6 +38,8 @@ pub(super) struct Effect {
     pub(super) policer: Option<PolicerId>,
     pub(super) set_class: Option<u8>,
     pub(super) mirror_to: Option<PortId>,
+    pub(super) sample_one_in: u32,
+    pub(super) log: bool,
     /// It accepts or drops, and that is all: so the packet path asks nothing else.
     pub(super) is_plain: bool,
 }
@@ -222,13 +224,14 @@ impl Program {
 
 impl Slot {
     fn of(rule: &Rule, counter: u32) -> Self {
-        let &Rule { action, set_dscp, set_class, mirror_to, .. } = rule;
+        let &Rule { action, set_dscp, set_class, mirror_to, sample_one_in, log, .. } = rule;
         let policer = rule.policer.map(PolicerId);
+        let plain = Effect::of(action, counter);
         let effect =
-            Effect { set_dscp, policer, set_class, mirror_to, ..Effect::of(action, counter) };
-        let has_more = set_dscp.is_some() || set_class.is_some() || mirror_to.is_some();
-        let is_plain = effect.is_plain && !has_more && policer.is_none();
-        let effect = Effect { is_plain, ..effect };
+            Effect { set_dscp, policer, set_class, mirror_to, sample_one_in, log, ..plain };
+        let marks = set_dscp.is_some() || set_class.is_some() || policer.is_some();
+        let has_more = marks || mirror_to.is_some() || sample_one_in > 0 || log;
+        let effect = Effect { is_plain: plain.is_plain && !has_more, ..effect };
         Self { effect, condition: Condition::of(&rule.condition) }
     }
 }
@@ -237,7 +240,16 @@ impl Effect {
     /// That of a rule which says nothing but what becomes of the packet.
     fn of(action: Action, counter: u32) -> Self {
         let is_plain = matches!(action, Action::Accept | Action::Drop);
-        let (set_dscp, policer, set_class, mirror_to) = (None, None, None, None);
-        Self { action, counter, set_dscp, policer, set_class, mirror_to, is_plain }
+        Self {
+            action,
+            counter,
+            set_dscp: None,
+            policer: None,
+            set_class: None,
+            mirror_to: None,
+            sample_one_in: 0,
+            log: false,
+            is_plain,
+        }
     }
 }

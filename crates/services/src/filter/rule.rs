@@ -50,9 +50,9 @@ pub struct Rule {
     pub set_class: Option<u8>,
     /// The port that gets a copy.
     pub mirror_to: Option<PortId>,
-    /// One packet in so many is sampled; 0 for none.
+    /// One packet in so many is the rule's sample, at a place that cannot be known beforehand; 0 for none.
     pub sample_one_in: u32,
-    /// A line in the log for the first packet of a second.
+    /// A line in the log for the packet.
     pub log: bool,
 }
 

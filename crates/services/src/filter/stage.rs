@@ -3,7 +3,8 @@
 //! What may happen to a packet here:
 //!
 //! * drop `filtered` or `filter_rejected`: of the latter the sender is told ([`super::RejectReply`], where packets end);
-//! * its DSCP changes, it gets a forwarding class, or it is copied, where a rule asks for it;
+//! * its DSCP changes, it gets a forwarding class, it is copied, or noted for the log or as a sample,
+//!   where a rule asks for it;
 //! * a packet that comes in is routed as if it were for another destination (`redirect`);
 //! * it is brought to a policer, which has the last word;
 //! * nothing: it is accepted.
@@ -19,7 +20,9 @@
 use std::net::IpAddr;
 
 use linecard_io::{Frame, PacketMemory};
-use linecard_packet::{BATCH_PACKETS_MAX, Batch, DropReason, Layer3, Metadata, Verdict};
+use linecard_packet::{
+    BATCH_PACKETS_MAX, Batch, DropReason, Layer3, Metadata, NoteKind, RuleNote, Verdict,
+};
 use linecard_tables::classifier::{Classifier, NO_MATCH};
 use linecard_wire::{ipv4, ipv6};
 
@@ -235,6 +238,9 @@ impl Step<'_> {
         if let Some(dscp) = effect.set_dscp {
             set_dscp(&mut self.batch.frames[at], &self.batch.metadata[at], self.memory, dscp);
         }
+        if effect.log || effect.sample_one_in > 0 {
+            self.note(place, effect);
+        }
         if let Some(class) = effect.set_class {
             self.batch.classes.set(place, class);
         }
@@ -259,6 +265,19 @@ impl Step<'_> {
             police.push(place, policer);
         }
         effect.action != Action::Continue
+    }
+}
+
+impl Step<'_> {
+    /// Notes that somebody is to be told of a packet.
+    fn note(&mut self, place: u8, effect: &Effect) {
+        let &Effect { counter, log, sample_one_in, .. } = effect;
+        if log {
+            self.batch.notes.make(RuleNote { place, kind: NoteKind::Log, counter });
+        }
+        if sample_one_in > 0 && self.stats.is_sample(counter, sample_one_in) {
+            self.batch.notes.make(RuleNote { place, kind: NoteKind::Sample, counter });
+        }
     }
 }
 
