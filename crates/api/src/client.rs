@@ -9,8 +9,8 @@ use hyper::body::Bytes;
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use linecard_observe::{
-    DropsReport, FiltersReport, HealthReport, NeighboursReport, PortsReport, ReloadReport,
-    RouteQuery, RouteReport, RoutesReport,
+    DropsReport, FiltersReport, HealthReport, NeighboursReport, PortsReport, ProtectionReport,
+    ReloadReport, RouteQuery, RouteReport, RoutesReport,
 };
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
@@ -150,6 +150,14 @@ impl Client {
     /// See [`ClientError`].
     pub fn filters(&self) -> Result<FiltersReport, ClientError> {
         self.get("/v1/filters")
+    }
+
+    /// What reaches the kernel, and what was too much, by class.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn protection(&self) -> Result<ProtectionReport, ClientError> {
+        self.get("/v1/protection")
     }
 
     /// Makes the daemon read its configuration again.

@@ -9,8 +9,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use linecard_observe::{
-    DropsReport, FiltersReport, HealthReport, NeighboursReport, PortsReport, ReloadReport,
-    RouteQuery, RoutesReport,
+    DropsReport, FiltersReport, HealthReport, NeighboursReport, PortsReport, ProtectionReport,
+    ReloadReport, RouteQuery, RoutesReport,
 };
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +30,10 @@ pub trait Source: Send + Sync + 'static {
     /// All filters with their rules' counters.
     fn filters(&self) -> FiltersReport {
         FiltersReport::default()
+    }
+    /// What reaches the kernel, and what was too much, by class.
+    fn protection(&self) -> ProtectionReport {
+        ProtectionReport::default()
     }
     /// Reads the configuration again and applies what can be applied without a restart. May take longer than
     /// other calls.
@@ -67,6 +71,10 @@ pub(crate) fn router(source: Arc<dyn Source>) -> Router {
             get(|State(source): Shared| async move { Json(source.neighbours()) }),
         )
         .route("/v1/filters", get(|State(source): Shared| async move { Json(source.filters()) }))
+        .route(
+            "/v1/protection",
+            get(|State(source): Shared| async move { Json(source.protection()) }),
+        )
         .route("/v1/reload", post(reload))
         .route("/v1/routes", get(routes))
         .fallback(unknown)
@@ -95,7 +103,8 @@ async fn reload(State(source): State<Arc<dyn Source>>) -> Response {
 }
 
 async fn unknown(uri: Uri) -> Response {
-    let known = "/v1/ports, /v1/routes, /v1/neighbours, /v1/drops, /v1/filters, /v1/health";
+    let known = "/v1/ports, /v1/routes, /v1/neighbours, /v1/drops, /v1/filters, /v1/protection, \
+                 /v1/health";
     let error = format!("there is no {}: GET one of {known}, or POST /v1/reload", uri.path());
     problem(StatusCode::NOT_FOUND, error)
 }

@@ -6,6 +6,7 @@ use linecard_control::config::{
     self, Config, Errors, InterfaceRef, KernelDriver, PortKind, RouteAction, VlanTag,
 };
 use linecard_control::facts::{Fact, Link, LinkKind, RouteType};
+use linecard_io::ProtectionClass;
 use linecard_packet::PortId;
 use proptest::prelude::*;
 
@@ -75,6 +76,7 @@ fn one_name_is_a_whole_configuration() {
 #[test]
 fn the_documented_files_are_right() {
     let config = parse_documented();
+    assert_eq!(config.protection, Some(ProtectionClass::default_limits()), "its defaults");
     assert_eq!(config.warnings, []);
     assert_eq!(config.workers.cores, [0, 1]);
     assert_eq!(config.api.group.as_deref(), Some("adm"));
@@ -157,6 +159,8 @@ fn every_key_is_documented() {
         format!("[[filter]]\n{probe}"),
         format!("[[filter]]\nname = \"a\"\ndefault = \"drop\"\nrules = [{{ {probe} }}]"),
         format!("[router]\n{probe}"),
+        format!("[protection]\n{probe}"),
+        format!("[protection.bgp]\n{probe}"),
     ] {
         let errors = parse(&section).expect_err("an unknown key");
         let help = errors.errors[0].help.clone().expect("the known keys");
@@ -170,14 +174,32 @@ fn every_key_is_documented() {
 }
 
 #[test]
+fn protection_is_on_and_a_class_s_limits_are_judged() {
+    let port = "[[port]]\nname = \"eth0\"\n";
+    let limits = |text: &str| parse(&format!("{port}{text}")).expect("right").protection;
+    assert_eq!(limits(""), Some(ProtectionClass::default_limits()));
+    assert_eq!(limits("[protection]\nmode = \"off\"\n"), None);
+    let bgp = limits("[protection.bgp]\nburst_packets = 7\n").expect("on")[1];
+    assert_eq!((bgp.rate_packets_per_second, bgp.burst_packets), (1_000, 7));
+    assert_eq!(
+        refusals(&format!("{port}[protection.ssh]\nrate_packets_per_second = 0\n")),
+        ["4:27 `0` rate_packets_per_second is out of range: 0 → 1 to 10000000"]
+    );
+    assert_eq!(
+        refusals(&format!("{port}[protection.sssh]\nburst_packets = 1\n")),
+        ["3:13 `sssh` unknown key `sssh` → did you mean `ssh`?"]
+    );
+}
+
+#[test]
 fn an_unknown_key_is_refused_with_the_nearest_known_one() {
     assert_eq!(
         refusals("[[port]]\nname = \"eth0\"\nring_entires = 4096\n"),
         ["3:1 `ring_entires` unknown key `ring_entires` → did you mean `ring_entries`?"]
     );
     assert_eq!(
-        refusals("[[prot]]\nname = \"eth0\"\n"),
-        ["1:3 `prot` unknown key `prot` → did you mean `port`?"]
+        refusals("[[prt]]\nname = \"eth0\"\n"),
+        ["1:3 `prt` unknown key `prt` → did you mean `port`?"]
     );
     assert_eq!(
         refusals("[[port]]\nname = \"eth0\"\nkind = \"xpd\"\n"),
@@ -383,6 +405,7 @@ const LINES: &[&str] = &[
     "[workers]",
     "[memory]",
     "[punt]",
+    "[protection.bgp]",
     "[api]",
     "[tables]",
     "[[port]]",

@@ -11,7 +11,9 @@ use std::sync::Arc;
 
 use crate::bpf::classifier::{Classifier, Hook};
 use crate::bpf::map::Maps;
+use crate::bpf::protection::Protection;
 use crate::bpf::{Link, LocalAddresses, Outcome, OutcomeTotals, Program};
+use crate::protection::{ClassTotals, ProtectionClass, ProtectionLimits};
 use crate::xdp::DeadManSwitch;
 
 /// The two classifiers of one AF_PACKET port. Dropping it detaches.
@@ -21,6 +23,7 @@ pub struct PacketGate {
     ingress: Program,
     filter: Program,
     maps: Maps,
+    protection: Option<Protection>,
     interface_index: u32,
 }
 
@@ -28,7 +31,7 @@ impl PacketGate {
     /// Loads both programs; nothing is attached yet.
     ///
     /// The port counts as alive while worker 0 is: which worker a frame is for is decided after
-    /// the filter has run.
+    /// the filter has run. `protection` limits what is left to the kernel.
     ///
     /// # Errors
     /// The kernel's: `EPERM` without `CAP_BPF` and `CAP_NET_ADMIN`.
@@ -38,8 +41,10 @@ impl PacketGate {
         packet_bytes_max: usize,
         local: &LocalAddresses,
         switch: &Arc<DeadManSwitch>,
+        protection: Option<&ProtectionLimits>,
     ) -> io::Result<Self> {
         let maps = Maps::new(local.clone(), switch.map())?;
+        let protection = protection.map(Protection::new).transpose()?;
         maps.set_mac_address(mac_address)?;
         let load = |hook| {
             let packet_bytes_max = packet_bytes_max as u32;
@@ -51,11 +56,13 @@ impl PacketGate {
                 workers: 1,
                 packet_bytes_max,
                 redirect: None,
+                // Only one of the two may take tokens.
+                protection: protection.as_ref().filter(|_| hook == Hook::Tcx),
             }
             .load()
         };
         let (ingress, filter) = (load(Hook::Tcx)?, load(Hook::SocketFilter)?);
-        Ok(Self { link: None, ingress, filter, maps, interface_index })
+        Ok(Self { link: None, ingress, filter, maps, protection, interface_index })
     }
 
     /// The program for the socket's `SO_ATTACH_BPF`.
@@ -93,5 +100,29 @@ impl PacketGate {
     /// The kernel's.
     pub fn outcomes(&self) -> io::Result<[OutcomeTotals; Outcome::ALL.len()]> {
         self.maps.outcome_totals()
+    }
+
+    /// What the ingress classifier has limited and left to the kernel by class; `None` without protection.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn classes(&self) -> io::Result<Option<[ClassTotals; ProtectionClass::ALL.len()]>> {
+        self.protection.as_ref().map(Protection::totals).transpose()
+    }
+
+    /// Other limits from now on; nothing without protection.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_limits(&self, limits: &ProtectionLimits) -> io::Result<()> {
+        self.protection.as_ref().map_or(Ok(()), |protection| protection.set_limits(limits))
+    }
+
+    /// Lets the ingress classifier judge `frame`, which goes nowhere (`BPF_PROG_TEST_RUN`); for tests.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn run(&self, frame: &[u8]) -> io::Result<()> {
+        self.ingress.test_run(frame).map(drop)
     }
 }

@@ -193,6 +193,6 @@ fn a_punted_frame_passes_where_it_comes_by_and_nobody_else_s_does() {
 fn the_kernel_accepts_the_programs_of_an_af_packet_port() {
     let local = LocalAddresses::new().expect(REMEDY);
     let switch = DeadManSwitch::new(1).expect(REMEDY);
-    let gate = PacketGate::new(1, PORT.octets(), 1792, &local, &switch).expect(REMEDY);
+    let gate = PacketGate::new(1, PORT.octets(), 1792, &local, &switch, None).expect(REMEDY);
     assert!(gate.outcomes().expect("maps").iter().all(|total| total.packets == 0));
 }

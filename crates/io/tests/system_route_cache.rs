@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use linecard_io::bpf::{LossCounter, Redirected};
 use linecard_io::route_cache::Offer;
-use linecard_io::xdp::DeadManSwitch;
+use linecard_io::xdp::{DeadManSwitch, XdpPortExtras};
 use linecard_io::{AttachMode, CachedRoute, LocalAddresses, Outcome, RouteCache, XdpPort};
 use linecard_wire::builder::{Extension, Ipv4, Ipv6, PacketBuilder, Tcp, Udp};
 use linecard_wire::ethernet::EtherType;
@@ -57,7 +57,8 @@ impl Bed {
         let switch = DeadManSwitch::new(1).expect(REMEDY);
         let maps = (&local, &switch);
         let redirect = cache.port(IN).expect(REMEDY);
-        let port = XdpPort::with_route_cache(1, PORT.octets(), 1, 1792, maps, redirect);
+        let extras = XdpPortExtras { redirect, ..XdpPortExtras::default() };
+        let port = XdpPort::with(1, PORT.octets(), 1, 1792, maps, extras);
         let port = port.expect(REMEDY);
         cache.set_target(OUT_PORT, 1).expect("loopback");
         cache.set_source(IN, true);

@@ -46,7 +46,7 @@ pub use route::{NextHop, Route};
 pub use route_dump::{KernelNextHop, KernelRoute};
 pub use topology::{Link, Port, RouterOptions, RouterTopology};
 pub use traffic::count_sink::{CountSink, CountSinkReport, SinkHook};
-pub use traffic::flood::{Flood, FloodLoad, FloodReport};
+pub use traffic::flood::{Flood, FloodKind, FloodLoad, FloodReport};
 pub use traffic::frames::{CapturedFrame, Direction, FrameSocket};
 pub use traffic::path_mtu::{PathMtu, path_mtu};
 pub use traffic::ping::{PingOptions, PingReport, ping};

@@ -5,8 +5,11 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use linecard_lab::{
-    CountSink, FloodLoad, FrameSocket, Namespace, SinkHook, VethOptions, create_veth, wait_for,
+    CountSink, FloodKind, FloodLoad, FrameSocket, Namespace, SinkHook, VethOptions, create_veth,
+    wait_for,
 };
+use linecard_wire::checksum::{pseudo_header_v4, verify};
+use linecard_wire::ip::Protocol;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 const FRAME_BYTES: usize = 60;
@@ -88,6 +91,50 @@ fn each_frame_is_another_one_and_sound() {
     println!("{} flows in 20,000 frames", flows.len());
     assert_eq!(halves.len(), 2, "198.18 and 198.19");
     assert!(flows.len() > 19_900, "fresh addresses: {}", flows.len());
+}
+
+#[test]
+fn frames_of_each_kind_are_sound() {
+    let (left, right) = hosts();
+    let _sink = CountSink::attach(&right, "west", SinkHook::Tcx).unwrap();
+    for kind in [FloodKind::Syn(179), FloodKind::Ping, FloodKind::Arp] {
+        let capture = FrameSocket::open(&right, "west").unwrap();
+        let load = FloodLoad { frame_bytes: 62, ..load(&left, &right) };
+        let flood = load.start_as(kind, &left, "east").unwrap();
+        let deadline = Instant::now() + TIMEOUT;
+        let mut senders = HashSet::new();
+        for _ in 0..200 {
+            let frame = capture.receive(deadline).unwrap().expect("a frame in time").bytes;
+            if frame[..6] == load.destination_mac && is_kind(kind, &frame) {
+                let at = if kind == FloodKind::Arp { 28 } else { 26 };
+                senders.insert(frame[at..at + 4].to_vec());
+            }
+        }
+        flood.stop().unwrap();
+        assert!(senders.len() > 50, "{kind:?}: {} senders", senders.len());
+    }
+}
+
+/// Whether a frame is what a flood says, down to its checksums.
+fn is_kind(kind: FloodKind, frame: &[u8]) -> bool {
+    let ipv4 = || linecard_wire::ipv4::Packet::new(&frame[14..]).unwrap();
+    match kind {
+        FloodKind::Udp => ipv4().protocol() == Protocol::UDP,
+        FloodKind::Syn(port) => {
+            let packet = ipv4();
+            let segment = packet.payload();
+            let (from, to) = (packet.source(), packet.destination());
+            let sum = pseudo_header_v4(from, to, Protocol::TCP, segment.len() as u16);
+            let sound = packet.verify_checksum() && sum.add_bytes(segment).finish() == 0;
+            sound && segment[2..4] == port.to_be_bytes() && segment[13] == 2
+        }
+        FloodKind::Ping => {
+            let packet = ipv4();
+            let sound = packet.verify_checksum() && verify(packet.payload());
+            sound && packet.protocol() == Protocol::ICMPV4
+        }
+        FloodKind::Arp => frame[12..14] == [8, 6] && frame[20..22] == [0, 1],
+    }
 }
 
 #[test]

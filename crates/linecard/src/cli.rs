@@ -259,6 +259,19 @@ Examples:
         /// Only this filter [default: all]
         name: Option<String>,
     },
+    /// What may reach the router itself, by class, and what was too much
+    #[command(after_help = "\
+Examples:
+  linecard show protection
+  linecard show protection --all
+  linecard show protection --json | jq '.ports[].classes[] | select(.dropped_packets > 0)'")]
+    Protection {
+        #[command(flatten)]
+        daemon: Daemon,
+        /// Also the classes of which nothing came
+        #[arg(long)]
+        all: bool,
+    },
     /// Why packets were dropped or handed to the kernel
     #[command(after_help = "\
 Examples:

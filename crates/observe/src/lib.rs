@@ -8,6 +8,7 @@ pub mod filters;
 pub mod health;
 pub mod neighbours;
 pub mod ports;
+pub mod protection;
 pub mod route_cache;
 pub mod routes;
 
@@ -16,6 +17,7 @@ pub use filters::{FilterReport, FiltersReport, ReloadReport, RuleReport};
 pub use health::{HealthReport, HealthState};
 pub use neighbours::{NeighbourReport, NeighbourState, NeighboursReport};
 pub use ports::{PassedReport, PortReport, PortState, PortsReport};
+pub use protection::{ClassReport, PortProtectionReport, ProtectionReport};
 pub use route_cache::{
     ObstacleReport, PortRouteCacheReport, PortService, RedirectTarget, RouteCacheObstacle,
     RouteCacheReport, RouteCacheState,

@@ -110,6 +110,8 @@ reasons! {
         FrameTooSmall = "frame_too_small",
         /// A packet for the kernel came faster than the punt rate limit allows.
         PuntRateLimited = "punt_rate_limited",
+        /// A frame that is the kernel's came faster than its protection class allows.
+        RouterRateLimited = "router_rate_limited",
         /// A packet for the kernel could not be handed over (the punt device's queue is full).
         PuntQueueFull = "punt_queue_full",
         /// The kernel dropped it on Linecard's receive queue: the ring was full.

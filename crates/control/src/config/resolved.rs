@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+use linecard_io::ProtectionLimits;
 use linecard_services::route::RouteCapacities;
 use linecard_wire::MacAddress;
 
@@ -46,6 +47,8 @@ pub struct Config {
     pub policers: Vec<Policer>,
     /// What is for the router itself.
     pub router: Router,
+    /// How fast each port's classifier leaves packets to the kernel, by class; `None`: as they come.
+    pub protection: Option<ProtectionLimits>,
     /// What is right but most likely not meant, in no particular order.
     pub warnings: Vec<Warning>,
 }

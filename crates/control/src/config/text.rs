@@ -4,11 +4,13 @@
 //! are read as `i64` and addresses as text for the same reason: a value out of range is answered
 //! with the range, not with "invalid value". `docs/linecard.toml` explains each key.
 
+mod protection;
 pub(super) mod services;
 
 use serde::Deserialize;
 use toml::Spanned;
 
+pub(super) use protection::{ClassLimit, Protection, ProtectionMode};
 use services::{Filter, Martians, Police, ReversePath, Router, Set};
 
 /// The whole file.
@@ -43,6 +45,8 @@ pub(super) struct File {
     pub(super) filter: Vec<Spanned<Filter>>,
     #[serde(default)]
     pub(super) router: Router,
+    #[serde(default)]
+    pub(super) protection: Protection,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -188,6 +188,17 @@ impl Assembler {
         self.push(0xc3 | width.bits(), to as u8, from as u8, offset, 0x100);
     }
 
+    /// `if *(width *)(to + offset) == R0 { it = from }`, and `R0 =` what it was before, all at once
+    /// (`BPF_CMPXCHG`, Linux 5.12). Of 32 or 64 bits.
+    pub fn compare_exchange(&mut self, width: Width, to: Register, offset: i16, from: Register) {
+        self.push(0xc3 | width.bits(), to as u8, from as u8, offset, 0xf1);
+    }
+
+    /// `*(width *)(to + offset) += from`, all at once. Of 32 or 64 bits.
+    pub fn atomic_add(&mut self, width: Width, to: Register, offset: i16, from: Register) {
+        self.push(0xc3 | width.bits(), to as u8, from as u8, offset, 0);
+    }
+
     /// Turns the low 16 bits from network order into the machine's; the others become zero.
     pub fn from_network_order_u16(&mut self, to: Register) {
         self.push(0xdc, to as u8, 0, 0, 16);

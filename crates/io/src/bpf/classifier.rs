@@ -24,9 +24,11 @@ use super::assembler::{Alu, Assembler, If, Label, Register::*, Width};
 use super::map::Maps;
 use super::outcome::Outcome;
 use super::program::Program;
+use super::protection::{self, Protection};
 use super::redirect::Redirect;
 use super::uapi::{
-    MAP_LOOKUP, REDIRECT_MAP, SKB_LEN, TCX_DROP, XDP_DATA, XDP_DATA_END, XDP_GET_BUFF_LEN, XDP_PASS,
+    MAP_LOOKUP, REDIRECT_MAP, SKB_LEN, TCX_DROP, XDP_DATA, XDP_DATA_END, XDP_DROP,
+    XDP_GET_BUFF_LEN, XDP_PASS,
 };
 use crate::AttachMode;
 use crate::punt_mark;
@@ -86,6 +88,8 @@ pub(crate) struct Classifier<'a> {
     pub(crate) packet_bytes_max: u32,
     /// The route cache that it forwards by; only for [`Hook::Xdp`] in native mode.
     pub(crate) redirect: Option<&'a Redirect>,
+    /// Limits on what it leaves to the kernel; not for [`Hook::SocketFilter`], which only says what it takes.
+    pub(crate) protection: Option<&'a Protection>,
 }
 
 /// A classifier while it is being assembled. Register use: R6 context, R7 header (in the packet
@@ -119,7 +123,7 @@ impl Generator<'_> {
         self.outcomes[outcome as usize]
     }
 
-    fn is_xdp(&self) -> bool {
+    pub(super) fn is_xdp(&self) -> bool {
         self.from.hook.is_xdp()
     }
 
@@ -172,11 +176,15 @@ impl Generator<'_> {
     /// Makes `bytes` of header readable at R7; a shorter packet is taken, so that the pipeline
     /// drops it with a reason.
     fn need(&mut self, bytes: i32) {
-        let taken = self.outcome(Outcome::Taken);
+        self.need_or(bytes, self.outcome(Outcome::Taken));
+    }
+
+    /// Makes `bytes` of header readable at R7; goes to `short` if there are fewer.
+    pub(super) fn need_or(&mut self, bytes: i32, short: Label) {
         if self.is_xdp() {
             self.asm.alu(Alu::Move, R0, R7);
             self.asm.alu_immediate(Alu::Add, R0, bytes);
-            self.asm.jump_if(R0, If::Greater, R8, taken);
+            self.asm.jump_if(R0, If::Greater, R8, short);
         } else {
             self.asm.alu(Alu::Move, R1, R6);
             self.asm.alu(Alu::Move, R2, R9);
@@ -185,12 +193,12 @@ impl Generator<'_> {
             self.asm.alu(Alu::Move, R7, R3);
             self.asm.alu_immediate(Alu::Move, R4, bytes);
             self.asm.call(SKB_LOAD_BYTES);
-            self.asm.jump_if_immediate(R0, If::NotEqual, 0, taken);
+            self.asm.jump_if_immediate(R0, If::NotEqual, 0, short);
         }
     }
 
     /// Goes on behind a header of `bytes`.
-    fn advance(&mut self, bytes: i32) {
+    pub(super) fn advance(&mut self, bytes: i32) {
         let header = if self.is_xdp() { R7 } else { R9 };
         self.asm.alu_immediate(Alu::Add, header, bytes);
     }
@@ -238,21 +246,7 @@ impl Generator<'_> {
 
     fn ether_type(&mut self) {
         let (ipv4, ipv6) = (self.asm.label(), self.asm.label());
-        self.asm.load(Width::U16, R3, R7, 12);
-        self.advance(14);
-        for _ in 0..2 {
-            let (tagged, untagged) = (self.asm.label(), self.asm.label());
-            self.asm.jump_if_immediate(R3, If::Equal, on_wire(0x8100), tagged);
-            self.asm.jump_if_immediate(R3, If::NotEqual, on_wire(0x88a8), untagged);
-            self.asm.place(tagged);
-            self.need(4);
-            self.asm.load(Width::U16, R3, R7, 2);
-            self.advance(4);
-            if self.from.redirect.is_some() {
-                self.asm.alu_immediate(Alu::Move, R9, 1);
-            }
-            self.asm.place(untagged);
-        }
+        self.tags(self.outcome(Outcome::Taken));
         self.asm.jump_if_immediate(R3, If::Equal, on_wire(0x0800), ipv4);
         self.asm.jump_if_immediate(R3, If::Equal, on_wire(0x86dd), ipv6);
         self.asm.jump(self.outcomes[Outcome::NotIp as usize]);
@@ -262,19 +256,41 @@ impl Generator<'_> {
         self.ipv6();
     }
 
+    /// From the Ethernet header at R7 to what is behind it and up to two tags: `R3 =` the EtherType. Goes to
+    /// `short` if the frame ends before.
+    pub(super) fn tags(&mut self, short: Label) {
+        self.asm.load(Width::U16, R3, R7, 12);
+        self.advance(14);
+        for _ in 0..2 {
+            let (tagged, untagged) = (self.asm.label(), self.asm.label());
+            self.asm.jump_if_immediate(R3, If::Equal, on_wire(0x8100), tagged);
+            self.asm.jump_if_immediate(R3, If::NotEqual, on_wire(0x88a8), untagged);
+            self.asm.place(tagged);
+            self.need_or(4, short);
+            self.asm.load(Width::U16, R3, R7, 2);
+            self.advance(4);
+            if self.from.redirect.is_some() {
+                self.asm.alu_immediate(Alu::Move, R9, 1);
+            }
+            self.asm.place(untagged);
+        }
+    }
+
     /// RFC 791 offsets. A malformed header is taken: the pipeline counts why it drops it.
     fn ipv4(&mut self) {
         let taken = self.outcome(Outcome::Taken);
         self.need(20);
-        let plain = self.asm.label();
+        let (plain, expired) = (self.asm.label(), self.asm.label());
         self.asm.load(Width::U8, R1, R7, 0);
         self.asm.jump_if_immediate(R1, If::Equal, 0x45, plain);
         self.asm.jump_if_immediate(R1, If::Less, 0x46, taken);
         self.asm.jump_if_immediate(R1, If::GreaterOrEqual, 0x50, taken);
-        self.asm.jump(self.outcomes[Outcome::Ipv4Options as usize]);
+        self.local_or(16, self.from.maps.local_ipv4(), Outcome::Ipv4Options);
+        self.asm.place(expired);
+        self.local_or(16, self.from.maps.local_ipv4(), Outcome::TtlExpired);
         self.asm.place(plain);
         self.asm.load(Width::U8, R1, R7, 8);
-        self.asm.jump_if_immediate(R1, If::Less, 2, self.outcomes[Outcome::TtlExpired as usize]);
+        self.asm.jump_if_immediate(R1, If::Less, 2, expired);
         self.asm.load(Width::U8, R1, R7, 16);
         let group = self.outcomes[Outcome::Multicast as usize];
         self.asm.jump_if_immediate(R1, If::GreaterOrEqual, 224, group);
@@ -290,10 +306,10 @@ impl Generator<'_> {
         self.asm.load(Width::U8, R1, R7, 0);
         self.asm.alu_immediate(Alu::And, R1, 0xf0);
         self.asm.jump_if_immediate(R1, If::NotEqual, 0x60, self.outcomes[0]);
+        let (expired, hop_by_hop) = (self.asm.label(), self.asm.label());
         self.asm.load(Width::U8, R1, R7, 7);
-        self.asm.jump_if_immediate(R1, If::Less, 2, self.outcomes[Outcome::TtlExpired as usize]);
+        self.asm.jump_if_immediate(R1, If::Less, 2, expired);
         self.asm.load(Width::U8, R1, R7, 6);
-        let hop_by_hop = self.outcomes[Outcome::Ipv6HopByHop as usize];
         self.asm.jump_if_immediate(R1, If::Equal, 0, hop_by_hop);
         self.asm.load(Width::U8, R1, R7, 24);
         self.asm.jump_if_immediate(R1, If::Equal, 0xff, group);
@@ -306,6 +322,10 @@ impl Generator<'_> {
         self.local(24, self.from.maps.local_ipv6());
         self.redirect_ipv6();
         self.asm.jump(self.outcomes[Outcome::Taken as usize]);
+        self.asm.place(expired);
+        self.local_or(24, self.from.maps.local_ipv6(), Outcome::TtlExpired);
+        self.asm.place(hop_by_hop);
+        self.local_or(24, self.from.maps.local_ipv6(), Outcome::Ipv6HopByHop);
     }
 
     /// Goes on unless the destination at `offset` is the router's own.
@@ -317,15 +337,32 @@ impl Generator<'_> {
         self.asm.jump_if_immediate(R0, If::NotEqual, 0, self.outcomes[Outcome::Local as usize]);
     }
 
+    /// `outcome`, unless the destination at `offset` is the router's own, which goes before what else is the
+    /// matter with a packet: BGP comes with a TTL of 1.
+    fn local_or(&mut self, offset: i32, addresses: BorrowedFd<'_>, outcome: Outcome) {
+        self.local(offset, addresses);
+        self.asm.jump(self.outcome(outcome));
+    }
+
     /// Counts the outcome, then takes or passes.
     fn epilogue(&mut self) {
-        let count = self.asm.label();
+        let (count, protect) = (self.asm.label(), self.asm.label());
+        let protection = self.from.protection;
         // The verifier refuses code that nothing jumps to.
-        let dead = |outcome| outcome == Outcome::Punted && !self.from.hook.sees_punted();
+        let dead = |outcome| match outcome {
+            Outcome::Punted => !self.from.hook.sees_punted(),
+            Outcome::Limited => true,
+            _ => false,
+        };
         for outcome in Outcome::ALL.into_iter().filter(|&outcome| !dead(outcome)) {
             self.asm.place(self.outcomes[outcome as usize]);
             self.asm.alu_immediate(Alu::Move, R9, outcome as i32);
-            self.asm.jump(count);
+            let has_class = protection.is_some() && protection::has_class(outcome);
+            self.asm.jump(if has_class { protect } else { count });
+        }
+        if let Some(protection) = protection {
+            self.asm.place(protect);
+            self.protect(protection, count);
         }
         self.asm.place(count);
         // The two programs of an AF_PACKET port see the same packets: one of them counts.
@@ -336,6 +373,9 @@ impl Generator<'_> {
         self.asm.jump_if_immediate(R9, If::NotEqual, Outcome::Taken as i32, pass);
         self.take();
         self.asm.place(pass);
+        if protection.is_some() {
+            self.drop_limited();
+        }
         self.pass();
     }
 
@@ -378,6 +418,15 @@ impl Generator<'_> {
             (Hook::SocketFilter, _) => self.asm.alu_immediate(Alu::Move, R0, -1),
         }
         self.asm.exit();
+    }
+
+    fn drop_limited(&mut self) {
+        let pass = self.asm.label();
+        self.asm.jump_if_immediate(R9, If::NotEqual, Outcome::Limited as i32, pass);
+        let value = if self.is_xdp() { XDP_DROP } else { TCX_DROP };
+        self.asm.alu_immediate(Alu::Move, R0, value);
+        self.asm.exit();
+        self.asm.place(pass);
     }
 
     fn pass(&mut self) {

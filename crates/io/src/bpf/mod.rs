@@ -12,6 +12,7 @@ pub mod map;
 pub(crate) mod mapped;
 mod outcome;
 pub mod program;
+pub(crate) mod protection;
 pub(crate) mod redirect;
 pub(crate) mod redirect_losses;
 mod redirector;

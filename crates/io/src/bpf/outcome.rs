@@ -26,11 +26,13 @@ pub enum Outcome {
     Oversized,
     /// Passed: punted by Linecard, and counted before, when it came from the wire.
     Punted,
+    /// Dropped: for the kernel, and faster than its protection class allows.
+    Limited,
 }
 
 impl Outcome {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Taken,
         Self::Standby,
         Self::OtherHost,
@@ -42,6 +44,7 @@ impl Outcome {
         Self::Local,
         Self::Oversized,
         Self::Punted,
+        Self::Limited,
     ];
 
     /// The label that the CLI and the metrics show.
@@ -59,6 +62,7 @@ impl Outcome {
             Self::Local => "local",
             Self::Oversized => "oversized",
             Self::Punted => "punted",
+            Self::Limited => "limited",
         }
     }
 
@@ -77,6 +81,7 @@ impl Outcome {
             Self::Local => "It is for one of the router's own addresses.",
             Self::Oversized => "It is larger than a frame of packet memory.",
             Self::Punted => "Linecard punted it, and it comes by again on its way to the kernel.",
+            Self::Limited => "It was dropped, as faster than its protection class allows.",
         }
     }
 }

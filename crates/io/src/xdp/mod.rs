@@ -18,5 +18,5 @@ mod socket;
 
 pub use dead_man::{Armed, DeadManSwitch};
 pub use live_transmitter::LiveTransmitter;
-pub use port::{AttachMode, XdpPort};
+pub use port::{AttachMode, XdpPort, XdpPortExtras};
 pub use queue::{QueueOptions, SharedUmem, XdpQueue, ZeroCopy};

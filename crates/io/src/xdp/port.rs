@@ -6,8 +6,10 @@ use std::sync::Arc;
 use super::{DeadManSwitch, XdpQueue};
 use crate::bpf::classifier::{Classifier, Hook};
 use crate::bpf::map::{Maps, SocketMap};
+use crate::bpf::protection::Protection;
 use crate::bpf::uapi::XDP_FLAGS_NATIVE;
 use crate::bpf::{Link, LocalAddresses, Outcome, OutcomeTotals, Program, Redirect, Redirected};
+use crate::protection::{ClassTotals, ProtectionClass, ProtectionLimits};
 
 /// `XDP_FLAGS_SKB_MODE`, linux/if_link.h.
 const FLAGS_GENERIC: u32 = 1 << 1;
@@ -41,7 +43,17 @@ pub struct XdpPort {
     sockets: SocketMap,
     maps: Maps,
     redirect: Option<Redirect>,
+    protection: Option<Protection>,
     interface_index: u32,
+}
+
+/// What a port's classifier does besides taking transit and leaving the rest to the kernel.
+#[derive(Debug, Default)]
+pub struct XdpPortExtras<'a> {
+    /// The program for native mode forwards by the route cache.
+    pub redirect: Option<Redirect>,
+    /// What is left to the kernel is limited by class.
+    pub protection: Option<&'a ProtectionLimits>,
 }
 
 impl XdpPort {
@@ -61,26 +73,27 @@ impl XdpPort {
         local: &LocalAddresses,
         switch: &Arc<DeadManSwitch>,
     ) -> io::Result<Self> {
-        let maps = (local, switch);
-        Self::with_route_cache(interface_index, mac_address, queues, packet_bytes_max, maps, None)
+        let (maps, extras) = ((local, switch), XdpPortExtras::default());
+        Self::with(interface_index, mac_address, queues, packet_bytes_max, maps, extras)
     }
 
-    /// The same, and the program for native mode forwards by the route cache, too.
+    /// The same, and the classifier does more.
     ///
     /// # Errors
     /// Those of [`Self::new`]. The larger program may be refused where the smaller one is not: its
     /// load-acquire instructions, which only x86-64 does without, need Linux 6.15.
-    pub fn with_route_cache(
+    pub fn with(
         interface_index: u32,
         mac_address: [u8; 6],
         queues: u32,
         packet_bytes_max: usize,
         (local, switch): (&LocalAddresses, &Arc<DeadManSwitch>),
-        redirect: Option<Redirect>,
+        XdpPortExtras { redirect, protection }: XdpPortExtras<'_>,
     ) -> io::Result<Self> {
         let maps = Maps::new(local.clone(), switch.map())?;
         maps.set_mac_address(mac_address)?;
         let sockets = SocketMap::new(queues)?;
+        let protection = protection.map(Protection::new).transpose()?;
         let load = |mode| {
             Classifier {
                 hook: Hook::Xdp(mode),
@@ -90,11 +103,13 @@ impl XdpPort {
                 workers: switch.workers() as u32,
                 packet_bytes_max: packet_bytes_max as u32,
                 redirect: redirect.as_ref().filter(|_| mode == AttachMode::Native),
+                protection: protection.as_ref(),
             }
             .load()
         };
         let (native, generic) = (load(AttachMode::Native)?, load(AttachMode::Generic)?);
-        Ok(Self { link: None, native, generic, sockets, maps, redirect, interface_index })
+        let link = None;
+        Ok(Self { link, native, generic, sockets, maps, redirect, protection, interface_index })
     }
 
     /// Steers receive queue `queue` of the NIC into this socket.
@@ -140,6 +155,22 @@ impl XdpPort {
         self.maps.outcome_totals()
     }
 
+    /// What the classifier has limited and left to the kernel by class; `None` without protection.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn classes(&self) -> io::Result<Option<[ClassTotals; ProtectionClass::ALL.len()]>> {
+        self.protection.as_ref().map(Protection::totals).transpose()
+    }
+
+    /// Other limits from now on; nothing without protection.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_limits(&self, limits: &ProtectionLimits) -> io::Result<()> {
+        self.protection.as_ref().map_or(Ok(()), |protection| protection.set_limits(limits))
+    }
+
     /// Whether the program for native mode forwards by a route cache.
     #[must_use]
     pub fn has_route_cache(&self) -> bool {
@@ -174,6 +205,14 @@ impl XdpPort {
         Ok((sum(self.redirected()?) > before).then_some(made))
     }
 
+    /// Lets the classifier for `mode` judge `frame`, which goes nowhere (`BPF_PROG_TEST_RUN`); for tests.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn run(&self, mode: AttachMode, frame: &[u8]) -> io::Result<()> {
+        self.program(mode).test_run(frame).map(drop)
+    }
+
     /// Asks the classifier for `mode` what it would do with `frame`, without sending it anywhere
     /// (`BPF_PROG_TEST_RUN`); for tests.
     ///
@@ -181,7 +220,7 @@ impl XdpPort {
     /// The kernel's.
     pub fn classify(&self, mode: AttachMode, frame: &[u8]) -> io::Result<Outcome> {
         let before = self.outcomes()?;
-        self.program(mode).test_run(frame)?;
+        self.run(mode, frame)?;
         let after = self.outcomes()?;
         Outcome::ALL
             .into_iter()

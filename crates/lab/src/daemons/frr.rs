@@ -1,4 +1,4 @@
-//! FRR: zebra, which installs routes into the kernel, and bgpd, which learns them.
+//! FRR: zebra, which installs routes into the kernel, bgpd, which learns them, and others on demand.
 //!
 //! The socket between the two (`-z`), the sockets of the shell (`--vty_socket`) and the pid files
 //! (`-i`) are moved into the daemon's directory; `-P 0` keeps them off TCP ports. Both run as root:
@@ -22,14 +22,16 @@ pub(super) fn start(
     daemon: &mut RoutingDaemon,
     namespace: &Namespace,
     configuration: &str,
+    more: &[(&str, &str)],
 ) -> Result<()> {
-    let path = daemon.write("frr.conf", configuration)?;
     // vtysh wants a file of its own, else it reads the host's.
     daemon.write("vtysh.conf", "no service integrated-vtysh-config\n")?;
-    for name in ["zebra", "bgpd"] {
+    let programs = [("zebra", configuration), ("bgpd", configuration)];
+    for (name, configuration) in programs.iter().chain(more) {
+        let path = daemon.write(&format!("{name}.conf"), configuration)?;
         let mut command = command_that_dies_with_us(&locate(name, &FOLDERS));
         command.args(["-u", "root", "-g", VTY_GROUP, "-P", "0", "--log", "stdout"]);
-        command.arg("-f").arg(&path).arg("-z").arg(daemon.path(ZEBRA_SOCKET));
+        command.arg("-f").arg(path).arg("-z").arg(daemon.path(ZEBRA_SOCKET));
         command.arg("-i").arg(daemon.path(&format!("{name}.pid")));
         command.arg("--vty_socket").arg(daemon.directory.path());
         daemon.spawn(namespace, command, name, |daemon| {
@@ -45,7 +47,7 @@ pub(super) fn command(daemon: &RoutingDaemon, command: &str) -> Result<String> {
 }
 
 /// Asks one of the programs.
-fn shell(daemon: &RoutingDaemon, name: &str, command: &str) -> Result<String> {
+pub(super) fn shell(daemon: &RoutingDaemon, name: &str, command: &str) -> Result<String> {
     let mut shell = Command::new("vtysh");
     let directory = daemon.directory.path();
     shell.arg("--vty_socket").arg(directory).arg("--config_dir").arg(directory);

@@ -72,9 +72,32 @@ impl RoutingDaemon {
     /// # Errors
     /// When it is not installed or a program ends at once.
     pub fn frr(namespace: &Namespace, configuration: &str) -> Result<Self> {
+        Self::frr_with(namespace, configuration, &[])
+    }
+
+    /// The same with other programs of FRR's besides, such as `ospfd`, each with a configuration of its own.
+    ///
+    /// # Errors
+    /// Those of [`Self::frr`].
+    pub fn frr_with(
+        namespace: &Namespace,
+        configuration: &str,
+        more: &[(&str, &str)],
+    ) -> Result<Self> {
         let mut daemon = Self::new(Kind::Frr)?;
-        frr::start(&mut daemon, namespace, configuration)?;
+        frr::start(&mut daemon, namespace, configuration, more)?;
         Ok(daemon)
+    }
+
+    /// Asks one program of FRR's, such as `ospfd`, and returns what it printed.
+    ///
+    /// # Errors
+    /// Those of [`Self::command`].
+    pub fn ask(&self, program: &str, command: &str) -> Result<String> {
+        match self.kind {
+            Kind::Bird => Err(LabError::invalid(format!("ask BIRD's {program}"), "it has none")),
+            Kind::Frr => frr::shell(self, program, command),
+        }
     }
 
     /// Runs a command of the daemon's own shell (`birdc`, `vtysh`) and returns what it printed.

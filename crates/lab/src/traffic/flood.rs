@@ -1,4 +1,4 @@
-//! A flood: IPv4/UDP frames as fast as the kernel can make them, each with fresh addresses, enough to
+//! A flood: UDP, TCP connection requests, pings or ARP, as fast as the kernel can make them, each with fresh addresses, enough to
 //! overload whoever forwards them.
 //!
 //! The frames are made inside the kernel by `BPF_PROG_TEST_RUN` with live frames, whose XDP program
@@ -17,16 +17,18 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use ipnet::Ipv4Net;
-use linecard_io::bpf::assembler::{Alu, Assembler, If, Register::*, Width};
+use linecard_io::bpf::assembler::{Alu, Assembler, If, Register, Register::*, Width};
 use linecard_io::bpf::uapi::{MAP_LOOKUP, REDIRECT, XDP_DATA, XDP_DATA_END, XDP_DROP};
 use linecard_io::bpf::{PerCpuCounters, Program};
-use linecard_wire::builder::{Ipv4, PacketBuilder, Udp};
+use linecard_wire::MacAddress;
+use linecard_wire::builder::{Arp, Icmpv4, Ipv4, PacketBuilder, Tcp, Udp};
+use linecard_wire::tcp::Flags;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
 use super::per_second;
 use crate::error::{LabError, Result};
-use crate::link::MacAddress;
+use crate::link::MacAddress as Octets;
 use crate::namespace::Namespace;
 
 /// Frames made in one system call, 0.3 to 1 s of them; so long does a request to stop wait.
@@ -34,11 +36,12 @@ const FRAMES_A_CALL: u32 = 1 << 20;
 /// Threads on the core: a call takes some 25 ms to set up and to take down, in which it sleeps, and
 /// another one makes frames meanwhile.
 const THREADS: usize = 2;
-/// The least frame that holds the headers, without the check sequence.
-const FRAME_BYTES_MIN: usize = HEADERS_BYTES;
 /// The largest frame that the kernel makes on a 4 KiB page, with room to spare.
 const FRAME_BYTES_MAX: usize = 3_000;
+/// Ethernet, IPv4, and UDP or the like.
 const HEADERS_BYTES: usize = 14 + 20 + 8;
+/// Ethernet, IPv4, and TCP.
+const TCP_HEADERS_BYTES: usize = 14 + 20 + 20;
 
 /// The discard service (RFC 863), to which the frames go.
 const DISCARD: u16 = 9;
@@ -47,15 +50,41 @@ const DISCARD: u16 = 9;
 const CHECKSUM: i16 = 24;
 const SOURCE: i16 = 26;
 const DESTINATION: i16 = 30;
-const UDP_SOURCE_PORT: i16 = 34;
+const SOURCE_PORT: i16 = 34;
+const TCP_CHECKSUM: i16 = 50;
+/// Of ARP, which has no more that changes.
+const ARP_SENDER: i16 = 28;
+
+/// What the frames of a flood are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FloodKind {
+    /// UDP to the discard service, from any port.
+    #[default]
+    Udp,
+    /// TCP that asks for a connection to this port, from any port.
+    Syn(u16),
+    /// Echo requests.
+    Ping,
+    /// ARP requests for the first destination, from all sources.
+    Arp,
+}
+
+impl FloodKind {
+    fn headers_bytes(self) -> usize {
+        match self {
+            Self::Udp | Self::Ping | Self::Arp => HEADERS_BYTES,
+            Self::Syn(_) => TCP_HEADERS_BYTES,
+        }
+    }
+}
 
 /// What a flood is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FloodLoad {
     /// The next station's Ethernet address.
-    pub destination_mac: MacAddress,
+    pub destination_mac: Octets,
     /// The source Ethernet address.
-    pub source_mac: MacAddress,
+    pub source_mac: Octets,
     /// Each frame has another source within this prefix, and another UDP source port …
     pub sources: Ipv4Net,
     /// … and another destination within this one, evenly spread.
@@ -73,15 +102,31 @@ impl FloodLoad {
     /// When the load cannot be meant, there is no such interface, or without `CAP_BPF` and
     /// `CAP_NET_ADMIN`.
     pub fn start(&self, namespace: &Namespace, interface: &str) -> Result<Flood> {
+        self.start_as(FloodKind::Udp, namespace, interface)
+    }
+
+    /// The same of other frames than UDP.
+    ///
+    /// # Errors
+    /// Those of [`Self::start`].
+    pub fn start_as(
+        &self,
+        kind: FloodKind,
+        namespace: &Namespace,
+        interface: &str,
+    ) -> Result<Flood> {
         let action = || format!("flood {interface} in {namespace}");
-        if !(FRAME_BYTES_MIN..=FRAME_BYTES_MAX).contains(&self.frame_bytes) {
-            return Err(LabError::invalid(action(), "frames are of 42–3,000 bytes"));
+        let least = kind.headers_bytes();
+        if !(least..=FRAME_BYTES_MAX).contains(&self.frame_bytes) {
+            let text = format!("such frames are of {least}–{FRAME_BYTES_MAX} bytes");
+            return Err(LabError::invalid(action(), text));
         }
         let index = namespace.interface(interface)?.index;
         let failed = |error| LabError::new(action(), error);
         let made = PerCpuCounters::new("lab_flood", 1).map_err(failed)?;
-        let frame = self.template();
-        let program = Program::load_xdp("lab_flood", &assemble(self, &frame, &made, index));
+        let frame = self.template(kind);
+        let program = assemble(self, kind, &frame, &made, index);
+        let program = Program::load_xdp("lab_flood", &program);
         let program = Arc::new(program.map_err(failed)?);
         let mut flood = Flood {
             made,
@@ -98,19 +143,24 @@ impl FloodLoad {
         Ok(flood)
     }
 
-    /// A frame with all that does not change; addresses, source port and checksum are zero.
-    fn template(&self) -> Vec<u8> {
-        let payload = vec![0; self.frame_bytes - HEADERS_BYTES];
-        let zero = Ipv4Addr::UNSPECIFIED;
-        PacketBuilder::new()
-            .ethernet(
-                linecard_wire::MacAddress::new(self.destination_mac),
-                linecard_wire::MacAddress::new(self.source_mac),
-            )
-            .ipv4(Ipv4 { checksum: Some(0), ..Ipv4::new(zero, zero) })
-            .udp(Udp { checksum: Some(0), ..Udp::new(0, DISCARD) })
-            .payload(&payload)
-            .build()
+    /// A frame with all that does not change; addresses, source port and checksums are zero.
+    fn template(&self, kind: FloodKind) -> Vec<u8> {
+        let payload = vec![0; self.frame_bytes - kind.headers_bytes()];
+        let (zero, source) = (Ipv4Addr::UNSPECIFIED, MacAddress::new(self.source_mac));
+        let link = PacketBuilder::new().ethernet(MacAddress::new(self.destination_mac), source);
+        let ipv4 = Ipv4 { checksum: Some(0), ..Ipv4::new(zero, zero) };
+        let packet = match kind {
+            FloodKind::Udp => {
+                link.ipv4(ipv4).udp(Udp { checksum: Some(0), ..Udp::new(0, DISCARD) })
+            }
+            FloodKind::Syn(port) => {
+                let flags = Flags::SYN;
+                link.ipv4(ipv4).tcp(Tcp { flags, checksum: Some(0), ..Tcp::new(0, port) })
+            }
+            FloodKind::Ping => link.ipv4(ipv4).icmpv4(Icmpv4::echo_request(1, 1)),
+            FloodKind::Arp => link.arp(Arp::request(source, zero, self.destinations.network())),
+        };
+        packet.payload(&payload).build()
     }
 }
 
@@ -138,13 +188,20 @@ const MIX: [u64; 2] = [0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53];
 
 /// Register use: R7 frame, R8 its end, R9 what is random of this frame, R1 its destination and R3
 /// its source, in network order.
-fn assemble(load: &FloodLoad, frame: &[u8], made: &PerCpuCounters, index: u32) -> Vec<u64> {
+fn assemble(
+    load: &FloodLoad,
+    kind: FloodKind,
+    frame: &[u8],
+    made: &PerCpuCounters,
+    index: u32,
+) -> Vec<u64> {
+    let frame = &frame[..kind.headers_bytes()];
     let mut asm = Assembler::default();
     let drop = asm.label();
     asm.load(Width::U32, R7, R1, XDP_DATA);
     asm.load(Width::U32, R8, R1, XDP_DATA_END);
     asm.alu(Alu::Move, R0, R7);
-    asm.alu_immediate(Alu::Add, R0, HEADERS_BYTES as i32);
+    asm.alu_immediate(Alu::Add, R0, frame.len() as i32);
     asm.jump_if(R0, If::Greater, R8, drop);
     asm.store_immediate(R10, -4, 0);
     asm.alu(Alu::Move, R2, R10);
@@ -166,7 +223,7 @@ fn assemble(load: &FloodLoad, frame: &[u8], made: &PerCpuCounters, index: u32) -
     asm.alu(Alu::Move, R1, R9);
     asm.alu_immediate(Alu::ShiftRight, R1, 32);
     within(&mut asm, load.sources);
-    write_headers(&mut asm, frame);
+    write_headers(&mut asm, kind, frame);
     asm.load_immediate(R1, u64::from(index));
     asm.alu_immediate(Alu::Move, R2, 0);
     asm.call(REDIRECT);
@@ -197,20 +254,52 @@ fn within(asm: &mut Assembler, prefix: Ipv4Net) {
     asm.alu(Alu::Or, R1, R2);
 }
 
-/// Writes all headers at R7: source R1, destination R3, port and more from R9. The checksum is the
-/// ones' complement sum of the constant words and of the addresses (RFC 1071), in memory order.
-fn write_headers(asm: &mut Assembler, frame: &[u8]) {
-    for (place, chunk) in (0..).step_by(8).zip(frame[..CHECKSUM as usize].chunks_exact(8)) {
+/// Writes all headers at R7: source R1, destination R3, port and more from R9. Changes R2, R4 and R5.
+fn write_headers(asm: &mut Assembler, kind: FloodKind, frame: &[u8]) {
+    let (long, short) = frame.split_at(CHECKSUM as usize);
+    for (place, chunk) in (0..).step_by(8).zip(long.chunks_exact(8)) {
         asm.load_immediate(R2, u64::from_ne_bytes(chunk.try_into().expect("eight bytes")));
         asm.store(Width::U64, R7, place, R2);
     }
+    for (place, chunk) in (CHECKSUM..).step_by(2).zip(short.chunks_exact(2)) {
+        asm.alu_immediate(Alu::Move, R2, i32::from(u16::from_ne_bytes([chunk[0], chunk[1]])));
+        asm.store(Width::U16, R7, place, R2);
+    }
+    if kind == FloodKind::Arp {
+        // Not aligned to four bytes on the wire, which matters to nobody here.
+        asm.store(Width::U32, R7, ARP_SENDER, R1);
+        return;
+    }
     asm.store(Width::U32, R7, SOURCE, R1);
     asm.store(Width::U32, R7, DESTINATION, R3);
-    let words = frame[14..34].chunks_exact(2);
-    let constant: u32 = words.map(|it| u32::from(u16::from_ne_bytes([it[0], it[1]]))).sum();
+    sum(asm, sum_of_words(&frame[14..34]), &[R1, R3]);
+    asm.store(Width::U16, R7, CHECKSUM, R4);
+    if kind == FloodKind::Ping {
+        return;
+    }
+    asm.alu(Alu::Move, R2, R9);
+    asm.alu_immediate(Alu::ShiftRight, R2, 24);
+    asm.alu_immediate(Alu::And, R2, 0xffff);
+    asm.store(Width::U16, R7, SOURCE_PORT, R2);
+    if let FloodKind::Syn(_) = kind {
+        // RFC 9293 3.1: the addresses, the protocol, the length of header and payload; the latter is zeros.
+        let length = u16::from_be_bytes([frame[16], frame[17]]) - 20;
+        let pseudo = [6, length].iter().map(|word: &u16| u32::from(word.to_be())).sum::<u32>();
+        sum(asm, pseudo + sum_of_words(&frame[34..]), &[R1, R3, R2]);
+        asm.store(Width::U16, R7, TCP_CHECKSUM, R4);
+    }
+}
+
+/// The sum of the 16-bit words, in memory order.
+fn sum_of_words(bytes: &[u8]) -> u32 {
+    bytes.chunks_exact(2).map(|it| u32::from(u16::from_ne_bytes([it[0], it[1]]))).sum()
+}
+
+/// `R4 =` the checksum (RFC 1071) of `constant` and registers, in memory order. Changes R5.
+fn sum(asm: &mut Assembler, constant: u32, registers: &[Register]) {
     asm.load_immediate(R4, u64::from(constant));
-    for address in [R1, R3] {
-        asm.alu(Alu::Add, R4, address);
+    for &register in registers {
+        asm.alu(Alu::Add, R4, register);
     }
     // 32-bit halves were added as such; 2^16 is 1 modulo 2^16 - 1, so folding is all it takes.
     for _ in 0..3 {
@@ -220,14 +309,6 @@ fn write_headers(asm: &mut Assembler, frame: &[u8]) {
         asm.alu(Alu::Add, R4, R5);
     }
     asm.alu_immediate(Alu::Xor, R4, 0xffff);
-    asm.store(Width::U16, R7, CHECKSUM, R4);
-    asm.alu(Alu::Move, R2, R9);
-    asm.alu_immediate(Alu::ShiftRight, R2, 24);
-    asm.store(Width::U16, R7, UDP_SOURCE_PORT, R2);
-    for (place, chunk) in (36..).step_by(2).zip(frame[36..HEADERS_BYTES].chunks_exact(2)) {
-        asm.alu_immediate(Alu::Move, R2, i32::from(u16::from_ne_bytes([chunk[0], chunk[1]])));
-        asm.store(Width::U16, R7, place, R2);
-    }
 }
 
 /// A running flood; dropping it stops it, which takes up to a second.

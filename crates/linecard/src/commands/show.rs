@@ -9,9 +9,9 @@ use anyhow::ensure;
 use ipnet::IpNet;
 use linecard_api::Client;
 use linecard_observe::{
-    DropsReport, FilterReport, FiltersReport, HealthReport, HealthState, NeighboursReport,
-    PortReport, PortsReport, ReasonReport, RouteCacheState, RouteQuery, RouteReport, RuleReport,
-    route_cache,
+    ClassReport, DropsReport, FilterReport, FiltersReport, HealthReport, HealthState,
+    NeighboursReport, PortReport, PortsReport, ProtectionReport, ReasonReport, RouteCacheState,
+    RouteQuery, RouteReport, RuleReport, route_cache,
 };
 
 use linecard_packet::PortTotals;
@@ -41,6 +41,10 @@ pub(crate) fn run(command: ShowCommand, json: bool) -> anyhow::Result<ExitCode> 
         ShowCommand::Drops { daemon, all } => {
             let report = asked(daemon).drops()?;
             if json { output::json(&report)? } else { output::line(&drops(&report, all))? }
+        }
+        ShowCommand::Protection { daemon, all } => {
+            let report = asked(daemon).protection()?;
+            if json { output::json(&report)? } else { output::line(&protection(&report, all))? }
         }
         ShowCommand::Filters { daemon, name } => {
             let mut report = asked(daemon).filters()?;
@@ -218,6 +222,41 @@ fn filters(report: &FiltersReport) -> String {
         format!("filter {}{places}:\n{table}", filter.name)
     };
     report.filters.iter().map(table).collect::<Vec<_>>().join("\n\n")
+}
+
+/// The classes of each port as a table; without `all`, those of which something came.
+fn protection(report: &ProtectionReport, all: bool) -> String {
+    if report.ports.is_empty() {
+        return "control-plane protection is off".to_owned();
+    }
+    let columns = [
+        Column::Text("port"),
+        Column::Text("class"),
+        Column::Number("rate"),
+        Column::Number("burst"),
+        Column::Number("passed"),
+        Column::Number("bytes"),
+        Column::Number("dropped"),
+        Column::Number("bytes"),
+        Column::Text("meaning"),
+    ];
+    let rows = report.ports.iter().flat_map(|port| {
+        let wanted = |class: &&ClassReport| all || class.passed_packets + class.dropped_packets > 0;
+        port.classes.iter().filter(wanted).map(|class| {
+            let limit = [class.rate_packets_per_second, class.burst_packets];
+            let mut row = vec![port.port.clone(), class.class.clone()];
+            row.extend(limit.map(|limit| count(limit.into())));
+            row.extend([class.passed_packets, class.passed_bytes].map(count));
+            row.extend([class.dropped_packets, class.dropped_bytes].map(count));
+            row.push(class.description.clone());
+            row
+        })
+    });
+    let rows: Vec<_> = rows.collect();
+    if rows.is_empty() {
+        return "nothing has come for the kernel".to_owned();
+    }
+    output::table(&columns, rows)
 }
 
 fn health(report: &HealthReport) -> String {

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use libc::{EACCES, EBUSY, EINVAL, ENOBUFS, ENOENT, ENOMEM, ENOSPC, EOPNOTSUPP, EPERM, ERANGE};
 use linecard_control::config::{Config, KernelDriver, KernelPort, PortKind, XdpMode};
+use linecard_io::xdp::XdpPortExtras;
 use linecard_io::{
-    AttachMode, DeadManSwitch, Interface, LocalAddresses, Outcome, OutcomeTotals, PacketGate,
-    RouteCache, XdpPort,
+    AttachMode, ClassTotals, DeadManSwitch, Interface, LocalAddresses, Outcome, OutcomeTotals,
+    PacketGate, ProtectionClass, ProtectionLimits, RouteCache, XdpPort,
 };
 use linecard_packet::PortId;
 use tracing::{info, warn};
@@ -25,6 +26,7 @@ pub(super) struct Plan {
     pub(super) workers: usize,
     ports: Vec<PlannedPort>,
     packet_bytes_max: usize,
+    protection: Option<ProtectionLimits>,
 }
 
 struct PlannedPort {
@@ -67,6 +69,8 @@ pub(super) struct ServedPort {
     pub(super) queues: u32,
     /// The sockets were bound without copying.
     pub(super) zero_copy: bool,
+    /// How fast its classifier leaves packets to the kernel; `None`: as they come.
+    pub(super) limits: Option<ProtectionLimits>,
     /// VLAN tag stripping was on and has to be turned on again.
     restore_vlan_stripping: bool,
 }
@@ -99,7 +103,7 @@ impl Plan {
         let fewest = ports.iter().map(PlannedPort::queue_pairs).min().unwrap_or(1);
         let workers = (fewest as usize).min(usize::from(config.workers.count_max)).max(1);
         let packet_bytes_max = (config.memory.frame_bytes - HEADROOM_BYTES) as usize;
-        Ok(Self { workers, ports, packet_bytes_max })
+        Ok(Self { workers, ports, packet_bytes_max, protection: config.protection })
     }
 
     /// Attaches the classifiers. No worker is armed yet, so they pass everything to the kernel.
@@ -143,6 +147,7 @@ impl Plan {
             side,
             queues,
             zero_copy: false,
+            limits: self.protection,
             restore_vlan_stripping,
         };
         info!(
@@ -181,13 +186,13 @@ impl Plan {
         let (interface, options) = (&port.interface, port.options);
         let side = || shared.cache.map(|cache| cache.port(port.id.0)).transpose();
         let load = |redirect| {
-            XdpPort::with_route_cache(
+            XdpPort::with(
                 interface.index,
                 interface.mac_address,
                 interface.receive_queues,
                 self.packet_bytes_max,
                 (shared.local, shared.switch),
-                redirect,
+                XdpPortExtras { redirect, protection: self.protection.as_ref() },
             )
         };
         let refused = |error: &io::Error| {
@@ -221,7 +226,8 @@ impl Plan {
         SharedMaps { local, switch, .. }: SharedMaps<'_>,
     ) -> anyhow::Result<KernelSide> {
         let (index, mac) = (interface.index, interface.mac_address);
-        let mut gate = PacketGate::new(index, mac, self.packet_bytes_max, local, switch)
+        let (bytes, protection) = (self.packet_bytes_max, self.protection.as_ref());
+        let mut gate = PacketGate::new(index, mac, bytes, local, switch, protection)
             .map_err(|error| explain("load the tcx program", error))?;
         gate.attach().map_err(|error| {
             let what = format!("attach the tcx program to {} (Linux 6.6)", interface.name);
@@ -257,6 +263,27 @@ impl ServedPort {
             KernelSide::Xdp(port, _) => port.outcomes(),
             KernelSide::Packet(gate) => gate.outcomes(),
         }
+    }
+
+    /// What its classifier has limited and left to the kernel, by class.
+    pub(super) fn classes(&self) -> io::Result<Option<[ClassTotals; ProtectionClass::ALL.len()]>> {
+        match &self.side {
+            KernelSide::Xdp(port, _) => port.classes(),
+            KernelSide::Packet(gate) => gate.classes(),
+        }
+    }
+
+    /// Other limits from now on, if these are others; protection cannot be switched on or off.
+    pub(super) fn set_limits(&mut self, limits: &ProtectionLimits) -> io::Result<()> {
+        if self.limits.is_none_or(|old| old == *limits) {
+            return Ok(());
+        }
+        match &self.side {
+            KernelSide::Xdp(port, _) => port.set_limits(limits)?,
+            KernelSide::Packet(gate) => gate.set_limits(limits)?,
+        }
+        self.limits = Some(*limits);
+        Ok(())
     }
 
     /// Tells the classifier of another MAC address.

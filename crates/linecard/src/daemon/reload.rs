@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use linecard_control::config::{self, Config};
 use linecard_observe::ReloadReport;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::source::Shared;
 use crate::unserved;
@@ -17,7 +17,7 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    /// Reads the file again, and puts its filters in force.
+    /// Reads the file again, and puts its filters and the limits of its protection in force.
     ///
     /// # Errors
     /// What is wrong with it; nothing is changed then.
@@ -38,6 +38,13 @@ impl Origin {
             return Ok(ReloadReport { needs_restart, ..ReloadReport::default() });
         }
         let changes = shared.services().apply(&config).map_err(|error| format!("{error:#}"))?;
+        if let Some(limits) = &config.protection {
+            for port in shared.ports().iter_mut() {
+                if let Err(error) = port.set_limits(limits) {
+                    warn!(port = port.interface.name, %error, "its protection keeps the old limits");
+                }
+            }
+        }
         info!(changed = ?changes.changed, removed = ?changes.removed, "configuration was read again");
         Ok(ReloadReport {
             changed_filters: changes.changed,
@@ -47,7 +54,7 @@ impl Origin {
         })
     }
 
-    /// Sections in which a file differs from what the daemon was started with, but for filters.
+    /// Sections in which a file differs from what the daemon was started with, but for what can be changed.
     fn differences(&self, new: &Config) -> Vec<String> {
         let old = &self.config;
         let without_filters = |config: &Config| {
@@ -65,6 +72,7 @@ impl Origin {
             (old.tables != new.tables, "[tables]"),
             (old.route_cache != new.route_cache, "[route_cache]"),
             (old.transmit != new.transmit, "[transmit]"),
+            (old.protection.is_some() != new.protection.is_some(), "mode of [protection]"),
             (without_filters(old) != without_filters(new), "[[port]]"),
         ]
         .into_iter()

@@ -10,13 +10,14 @@ use linecard_api::Source;
 use linecard_control::facts::{NeighbourState as NeighbourFact, RouteTarget, RouteType};
 use linecard_control::mirror;
 use linecard_control::rib::{HeldRoute, Rib};
-use linecard_io::Outcome;
+use linecard_io::{ClassLimit, ClassTotals, Outcome, ProtectionClass};
 use linecard_observe::{
-    FiltersReport, HealthReport, HealthState, NeighbourReport, NeighbourState, NeighboursReport,
-    NextHopReport, PassedReport, PortReport, PortRouteCacheReport, PortsReport, ReloadReport,
-    RouteCacheObstacle, RouteCacheReport, RouteKind, RouteQuery, RouteReport, RoutesReport,
+    ClassReport, FiltersReport, HealthReport, HealthState, NeighbourReport, NeighbourState,
+    NeighboursReport, NextHopReport, PassedReport, PortProtectionReport, PortReport,
+    PortRouteCacheReport, PortsReport, ProtectionReport, ReloadReport, RouteCacheObstacle,
+    RouteCacheReport, RouteKind, RouteQuery, RouteReport, RoutesReport,
 };
-use linecard_packet::{AdjacencyId, PortId, PortTotals};
+use linecard_packet::{AdjacencyId, DropReason, PortId, PortTotals};
 
 use super::advice;
 use super::link_watch::state;
@@ -100,6 +101,9 @@ impl Shared {
         }
         if let Ok(redirects) = &self.redirects {
             redirects.add_to(&mut totals, ports);
+        }
+        for (total, port) in totals.iter_mut().zip(ports) {
+            add_limited(total, port);
         }
         totals
     }
@@ -204,6 +208,10 @@ impl Source for DaemonSource {
         self.shared.services().filters.report()
     }
 
+    fn protection(&self) -> ProtectionReport {
+        ProtectionReport { ports: self.shared.ports().iter().filter_map(protection).collect() }
+    }
+
     fn reload(&self) -> Result<ReloadReport, String> {
         self.shared.origin.reload(&self.shared)
     }
@@ -260,7 +268,7 @@ fn passed(port: &ServedPort) -> Vec<PassedReport> {
     Outcome::ALL
         .into_iter()
         .zip(totals)
-        .filter(|&(outcome, _)| outcome != Outcome::Taken)
+        .filter(|&(outcome, _)| !matches!(outcome, Outcome::Taken | Outcome::Limited))
         .map(|(outcome, total)| PassedReport {
             reason: outcome.label().to_owned(),
             description: outcome.description().to_owned(),
@@ -268,6 +276,33 @@ fn passed(port: &ServedPort) -> Vec<PassedReport> {
             bytes: total.bytes,
         })
         .collect()
+}
+
+/// Adds what the port's classifier has dropped for the router's sake, which no worker has seen.
+fn add_limited(total: &mut PortTotals, port: &ServedPort) {
+    let limited = port.outcomes().unwrap_or_default()[Outcome::Limited as usize];
+    total.received_packets += limited.packets;
+    total.received_bytes += limited.bytes;
+    total.dropped_packets[DropReason::RouterRateLimited] += limited.packets;
+}
+
+/// What is counted of a port's classes; none where protection is off.
+fn protection(port: &ServedPort) -> Option<PortProtectionReport> {
+    let (limits, totals) = (port.limits?, port.classes().ok()??);
+    let classes = ProtectionClass::ALL.into_iter().zip(limits).zip(totals);
+    let class =
+        |((class, limit), total): ((ProtectionClass, ClassLimit), ClassTotals)| ClassReport {
+            class: class.label().to_owned(),
+            description: class.description().to_owned(),
+            rate_packets_per_second: limit.rate_packets_per_second,
+            burst_packets: limit.burst_packets,
+            passed_packets: total.passed_packets,
+            passed_bytes: total.passed_bytes,
+            dropped_packets: total.limited_packets,
+            dropped_bytes: total.limited_bytes,
+        };
+    let port = port.interface.name.clone();
+    Some(PortProtectionReport { port, classes: classes.map(class).collect() })
 }
 
 /// The prefixes that contain `address`, the shortest first, whether they have a route or not.

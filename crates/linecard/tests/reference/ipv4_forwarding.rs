@@ -319,7 +319,7 @@ fn own() -> Vec<Fixture> {
                 to_router(Side::West)
                     .ipv4(Ipv4 { options: vec![1; 4], ..v4("192.0.2.2", "192.0.2.1") }),
             ),
-            Passed("ipv4_options"),
+            local,
         )
         .out([1, 0, 0]),
     ]

@@ -13,6 +13,8 @@ mod sets;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use linecard_io::{ClassLimit, ProtectionClass, ProtectionLimits};
+
 use super::error::Errors;
 use super::resolved::{
     Api, Config, Memory, Port, PortKind, Punt, RouteCacheMode, Tables, TransmitMode, Workers,
@@ -58,6 +60,7 @@ pub(super) fn resolve(
         filters,
         policers,
         router,
+        protection: protection(&mut checker, &file.protection),
         warnings: Vec::new(),
     };
     routes::check_capacities(&mut checker, file, &config);
@@ -165,6 +168,32 @@ fn punt(checker: &mut Checker<'_>, text: &text::Punt) -> Punt {
             limits::PUNT_BURST_PACKETS,
             limits::PUNT_BURST_PACKETS_DEFAULT,
         ),
+    }
+}
+
+fn protection(checker: &mut Checker<'_>, text: &text::Protection) -> Option<ProtectionLimits> {
+    let mut limit = |class: ProtectionClass| {
+        let text::ClassLimit { rate_packets_per_second, burst_packets } = text.class(class);
+        let default = class.default_limit();
+        ClassLimit {
+            rate_packets_per_second: checker.number(
+                rate_packets_per_second,
+                "rate_packets_per_second",
+                limits::PUNT_RATE_PACKETS_PER_SECOND,
+                default.rate_packets_per_second,
+            ),
+            burst_packets: checker.number(
+                burst_packets,
+                "burst_packets",
+                limits::PUNT_BURST_PACKETS,
+                default.burst_packets,
+            ),
+        }
+    };
+    let limits = ProtectionClass::ALL.map(&mut limit);
+    match text.mode {
+        text::ProtectionMode::On => Some(limits),
+        text::ProtectionMode::Off => None,
     }
 }
 
