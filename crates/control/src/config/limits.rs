@@ -70,6 +70,12 @@ pub(super) const RULE_SET_MEMBERS_MAX: usize = 16_000_000;
 pub(super) const SERVICE_NAME_BYTES_MAX: usize = 64;
 /// Forwarding classes, one for each queue of a port.
 pub(super) const CLASS: RangeInclusive<u8> = 0..=7;
+/// 1.4 GB of IPv4, 1.9 GB of IPv6.
+pub(super) const CONNECTIONS: RangeInclusive<u32> = 1..=16_000_000;
+/// 0: as many as there is room for.
+pub(super) const CONNECTIONS_PER_SOURCE: RangeInclusive<u32> = 0..=16_000_000;
+/// A year; the table counts up to two.
+pub(super) const TIMEOUT_SECONDS: RangeInclusive<u32> = 1..=31_536_000;
 pub(super) const SAMPLE: RangeInclusive<u32> = 1..=1_000_000_000;
 
 pub(super) const RATE_BITS_PER_SECOND: RangeInclusive<u64> = 8..=10_000_000_000_000;

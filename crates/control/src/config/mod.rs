@@ -23,10 +23,11 @@ pub use document::{Document, SetError};
 pub use error::{Error, Errors, Place, Warning};
 pub use filters::{ConfiguredFilter, ConfiguredRule, Filters, SetFile};
 pub use resolved::{
-    Api, Config, InterfaceRef, KernelDriver, KernelPort, Marker, Martians, Memory, PolicePer,
-    PoliceUnit, Policer, Port, PortKind, PortServices, Punt, ReversePath, RouteAction,
-    RouteCacheMode, Router, StaticInterface, StaticNeighbour, StaticNextHop, StaticPort,
-    StaticRoute, Tables, TransmitMode, VlanTag, Workers, XdpMode, ZeroCopy,
+    Api, Config, Connections, ConnectionsMode, InterfaceRef, KernelDriver, KernelPort, Marker,
+    Martians, Memory, PolicePer, PoliceUnit, Policer, Port, PortKind, PortServices, Punt,
+    ReversePath, RouteAction, RouteCacheMode, Router, StaticInterface, StaticNeighbour,
+    StaticNextHop, StaticPort, StaticRoute, Tables, TransmitMode, VlanTag, Workers, XdpMode,
+    ZeroCopy,
 };
 
 pub use static_facts::StaticFacts;

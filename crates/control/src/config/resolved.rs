@@ -1,6 +1,7 @@
 //! The configuration as the daemon uses it: checked, every default filled in, references resolved
 //! to indexes, units in the names.
 
+mod connections;
 mod services;
 
 use std::net::IpAddr;
@@ -13,6 +14,7 @@ use linecard_wire::MacAddress;
 
 use super::error::Warning;
 use super::filters::Filters;
+pub use connections::{Connections, ConnectionsMode};
 pub use services::{
     Marker, Martians, PolicePer, PoliceUnit, Policer, PortServices, ReversePath, Router,
 };
@@ -49,6 +51,8 @@ pub struct Config {
     pub router: Router,
     /// How fast each port's classifier leaves packets to the kernel, by class; `None`: as they come.
     pub protection: Option<ProtectionLimits>,
+    /// The connections that filters may ask for.
+    pub connections: Connections,
     /// What is right but most likely not meant, in no particular order.
     pub warnings: Vec<Warning>,
 }
@@ -57,10 +61,24 @@ impl Config {
     /// True when packets of some port must pass more than the route service.
     #[must_use]
     pub fn has_services(&self) -> bool {
-        self.ports.iter().any(|port| {
+        let of_ports = self.ports.iter().any(|port| {
             let PortServices { filter_in, filter_out, reverse_path, martians: _ } = port.services;
             filter_in.is_some() || filter_out.is_some() || reverse_path != ReversePath::Off
-        })
+        });
+        of_ports || self.tracks_connections()
+    }
+
+    /// True when connections are tracked: where a filter of a port asks for their states, or in any case.
+    #[must_use]
+    pub fn tracks_connections(&self) -> bool {
+        let attached = self.ports.iter().flat_map(|port| {
+            let PortServices { filter_in, filter_out, .. } = port.services;
+            filter_in.into_iter().chain(filter_out)
+        });
+        let filters = self.filters.filters();
+        let mut rules = attached.filter_map(|at| filters.get(at)).flat_map(|filter| &filter.rules);
+        self.connections.mode == ConnectionsMode::On
+            || rules.any(|rule| !rule.rule.condition.states.is_any())
     }
 }
 

@@ -4,12 +4,14 @@
 //! are read as `i64` and addresses as text for the same reason: a value out of range is answered
 //! with the range, not with "invalid value". `docs/linecard.toml` explains each key.
 
+pub(super) mod connections;
 mod protection;
 pub(super) mod services;
 
 use serde::Deserialize;
 use toml::Spanned;
 
+use connections::Connections;
 pub(super) use protection::{ClassLimit, Protection, ProtectionMode};
 use services::{Filter, Martians, Police, ReversePath, Router, Set};
 
@@ -47,6 +49,8 @@ pub(super) struct File {
     pub(super) router: Router,
     #[serde(default)]
     pub(super) protection: Protection,
+    #[serde(default)]
+    pub(super) connections: Connections,
 }
 
 #[derive(Debug, Default, Deserialize)]

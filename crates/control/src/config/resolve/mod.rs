@@ -4,6 +4,7 @@
 //! on, so that one run shows every mistake. The result is used only when there was none.
 
 mod checker;
+mod connections;
 mod filters;
 mod police;
 mod ports;
@@ -61,6 +62,7 @@ pub(super) fn resolve(
         policers,
         router,
         protection: protection(&mut checker, &file.protection),
+        connections: connections::connections(&mut checker, &file.connections),
         warnings: Vec::new(),
     };
     routes::check_capacities(&mut checker, file, &config);

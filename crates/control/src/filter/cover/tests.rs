@@ -1,7 +1,7 @@
 //! What is said of rules holds for packets: a small world, in which every packet can be asked.
 
 use linecard_packet::PortId;
-use linecard_services::filter::{Action, Masked, Match, Prefixes, Rule};
+use linecard_services::filter::{Action, Masked, Match, Prefixes, Rule, States};
 use linecard_tables::lpm::Prefix;
 use proptest::prelude::*;
 
@@ -154,6 +154,63 @@ fn rule() -> impl Strategy<Value = Rule> {
 /// Rules whose families, sources and destinations exclude each other are refused before.
 fn can_match(rule: &Rule, packets: &[Packet]) -> bool {
     packets.iter().any(|packet| matches(&rule.condition, packet))
+}
+
+/// The states of a mask's bits.
+fn states(mask: u8) -> States {
+    let asks = |bit: u8| mask & bit != 0;
+    States { new: asks(1), established: asks(2), related: asks(4), invalid: asks(8) }
+}
+
+/// A rule of nothing but states and, maybe, a family.
+fn stateful(mask: u8, (ipv4, ipv6): (bool, bool)) -> Rule {
+    let condition = Match { ipv4, ipv6, states: states(mask), ..Match::default() };
+    Rule {
+        name: String::new(),
+        condition,
+        action: Action::Drop,
+        policer: None,
+        set_dscp: None,
+        set_class: None,
+        mirror_to: None,
+        sample_one_in: 0,
+        log: false,
+    }
+}
+
+/// Each packet has one of four states, so that no state and all four ask for the same: all lists of three
+/// rules, against sets of (state, family).
+#[test]
+fn states_in_all_combinations_agree() {
+    let families = [(false, false), (true, false), (false, true)];
+    let packets = |mask: u8, family: (bool, bool)| {
+        let states = if mask == 0 { 15 } else { u16::from(mask) };
+        let is_in = |asked: bool| if family == (false, false) || asked { states } else { 0 };
+        is_in(family.0) | is_in(family.1) << 4
+    };
+    let all: Vec<(u8, (bool, bool))> =
+        (0..16).flat_map(|mask| families.map(|family| (mask, family))).collect();
+    let rules: Vec<Rule> = all.iter().map(|&(mask, family)| stateful(mask, family)).collect();
+    let masks: Vec<u16> = all.iter().map(|&(mask, family)| packets(mask, family)).collect();
+    for (a, b, c) in (0..48 * 48 * 48).map(|n| (n / 2304, n / 48 % 48, n % 48)) {
+        let found = covered(&[&rules[a], &rules[b], &rules[c]]);
+        let by = |rule: usize| found.iter().find(|it| it.rule == rule).map(|it| it.by.as_slice());
+        let within = |inner: usize, outer: u16| masks[inner] & !outer == 0;
+        assert_eq!(by(0), None);
+        let second = within(b, masks[a]).then_some(&[0_usize][..]);
+        assert_eq!(by(1), second, "{:?} {:?}", all[a], all[b]);
+        let expected: Option<&[usize]> = match () {
+            () if within(c, masks[a]) => Some(&[0]),
+            () if within(c, masks[b]) => Some(&[1]),
+            () if within(c, masks[a] | masks[b]) => {
+                // Found where the states alone tell the rules apart; else it may be missed, never be wrong.
+                let is_sure = all[a].1 == all[c].1 && all[b].1 == all[c].1;
+                if is_sure || by(2).is_some() { Some(&[0, 1]) } else { None }
+            }
+            () => None,
+        };
+        assert_eq!(by(2), expected, "{:?} {:?} {:?}", all[a], all[b], all[c]);
+    }
 }
 
 proptest! {
