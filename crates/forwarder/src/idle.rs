@@ -22,7 +22,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::egress::PortState;
 use crate::worker::Worker;
 
-/// When the first worker began. All count from there, since they share connections, which have times.
+/// When the first worker began, or somebody asked. All count from there, since they share connections, which have times.
 static CLOCK_START: OnceLock<Instant> = OnceLock::new();
 
 /// Descriptors that a worker can wait for, its wake descriptor included.
@@ -137,8 +137,7 @@ impl Worker {
     /// # Errors
     /// The kernel's error when the worker cannot sleep. Its packets are accounted for all the same.
     pub fn run(&mut self, stop: &AtomicBool, wake: impl AsFd) -> io::Result<()> {
-        let start = *CLOCK_START.get_or_init(Instant::now);
-        let now = || start.elapsed().as_nanos() as u64;
+        let now = clock_nanoseconds;
         let mut outcome = Ok(());
         while outcome.is_ok() && !stop.load(Ordering::Acquire) && !self.finished() {
             let received = self.run_once(now());

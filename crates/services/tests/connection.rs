@@ -7,8 +7,8 @@ use ConnectionState::{Established, Invalid, New, Related};
 use linecard_io::{MemoryConfig, PacketMemory};
 use linecard_packet::{Batch, DropReason, InterfaceId, PortId, Station, Verdict, parse};
 use linecard_services::connection::{
-    ConnectionConfig, ConnectionCount, ConnectionScratch, ConnectionState, ConnectionStats,
-    ConnectionTables, WhenFull, classify, commit,
+    Connection, ConnectionConfig, ConnectionCount, ConnectionScratch, ConnectionState,
+    ConnectionStats, ConnectionTables, WhenFull, classify, commit,
 };
 use linecard_wire::MacAddress;
 use linecard_wire::builder::{Extension, Icmpv4, Icmpv6, Ipv4, Ipv6, PacketBuilder, Tcp, Udp};
@@ -519,6 +519,86 @@ fn a_source_begins_no_more_than_it_may() {
         rig.pass(0, &syn(1)[..20], true);
     }
     assert_eq!(rig.pass(1, &udp(20, true), true).1, Verdict::Undecided);
+}
+
+/// Without a packet of anybody, by the control side's own hand.
+#[test]
+fn a_sweep_forgets_what_has_expired() {
+    let config = ConnectionConfig { connections_per_source_max: 1, ..ConnectionConfig::default() };
+    let mut rig = Rig::new(&config, 1);
+    let udp = |n: u16| between(true, true).udp(Udp::new(n, n)).build();
+    let limited = Verdict::Drop(DropReason::ConnectionLimit);
+    assert_eq!(rig.pass(0, &udp(1), true).1, Verdict::Undecided);
+    assert_eq!(rig.pass(0, &udp(2), true).1, limited);
+    let (mut hand, step) = (5, rig.tables.buckets() / 10 + 1);
+    let mut sweep =
+        |now| -> usize { (0..11).map(|_| rig.tables.sweep(&mut hand, step, now)).sum() };
+    assert_eq!(sweep(rig.now), 0);
+    assert_eq!(sweep(rig.now + 31 * SECOND), 1);
+    rig.now += 31 * SECOND;
+    assert_eq!(rig.pass(0, &udp(2), true).1, Verdict::Undecided);
+    assert_eq!(rig.pass(0, &udp(1), true).1, limited);
+
+    // Another limit, other timeouts and all else that can change at any time.
+    assert!(config.fits(&ConnectionConfig { connections_per_source_max: 2, ..config }));
+    assert!(!config.fits(&ConnectionConfig::default()));
+    let other = ConnectionConfig {
+        connections_per_source_max: 2,
+        udp_unreplied_timeout_seconds: 1,
+        tcp_loose: true,
+        ..config
+    };
+    rig.tables.set(&other);
+    assert_eq!(rig.pass(0, &udp(1), true).1, Verdict::Undecided);
+    assert_eq!(rig.tables.count(rig.now), (0, 2));
+    assert_eq!(rig.tables.count(rig.now + 2 * SECOND), (0, 0));
+    let middle = segment(&(0, 'c', ACK, C, S, 10, New), false);
+    assert_eq!(rig.state(0, &middle), New);
+}
+
+#[test]
+fn connections_are_listed_by_who_began_them() {
+    let mut rig = Rig::new(&ConnectionConfig::default(), 1);
+    for line in HANDSHAKE {
+        rig.state(0, &segment(&line, true));
+    }
+    // Begun from the higher address, which is the key's second.
+    rig.state(0, &between(false, false).udp(Udp::new(53, 4000)).build());
+    rig.state(0, &between(true, false).icmpv4(Icmpv4::echo_request(7, 1)).build());
+    for n in 0..100 {
+        rig.state(0, &between(true, false).udp(Udp::new(n, 9)).build());
+    }
+    rig.now += SECOND;
+    let census = rig.tables.census(rig.now);
+    let count = |group, state| {
+        let mut all = census.iter().filter(|it| it.group == group && it.state == state);
+        all.next().map(|it| it.connections)
+    };
+    assert_eq!(count("tcp", "established"), Some([0, 1]));
+    assert_eq!(count("udp", "unreplied"), Some([101, 0]));
+    assert_eq!(count("icmp", "query"), Some([1, 0]));
+    assert_eq!(census.iter().map(|it| it.connections[0]).sum::<usize>(), 102);
+
+    let all = |limit, wanted: &dyn Fn(&Connection) -> bool| {
+        let (mut found, mut from) = (Vec::new(), Some(0));
+        while let Some(at) = from {
+            let (page, next) = rig.tables.page(at, limit, rig.now, wanted);
+            assert!(page.len() < limit + 8 && next.is_none_or(|next| next > at));
+            found.extend(page);
+            from = next;
+        }
+        found
+    };
+    assert_eq!(all(10, &|_| true).len(), 103);
+    let tcp = all(10, &|it| it.state == "established");
+    assert_eq!((tcp[0].source, tcp[0].destination), (v6(1).into(), v6(2).into()));
+    assert_eq!((tcp.len(), tcp[0].protocol, tcp[0].ports), (1, 6, Some((40_000, 443))));
+    assert!((900_000_000..1_100_000_000).contains(&tcp[0].idle_nanoseconds), "{tcp:?}");
+    assert!(tcp[0].left_nanoseconds.abs_diff(431_999 * SECOND) < SECOND, "{tcp:?}");
+    let udp = all(10, &|it| it.source == SERVER);
+    assert_eq!((udp.len(), udp[0].ports), (1, Some((53, 4000))));
+    let ping = all(1, &|it| it.protocol == 1);
+    assert_eq!((ping.len(), ping[0].query, ping[0].source), (1, Some((8, 7)), CLIENT.into()));
 }
 
 proptest! {

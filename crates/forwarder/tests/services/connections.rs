@@ -1,10 +1,11 @@
 //! Stateful filters: a client behind port 0 may talk to servers behind port 1, and they may answer.
 
-use linecard_packet::DropReason;
+use linecard_packet::{DropReason, PuntReason};
 use linecard_services::filter::{Action, Filter, Hook, Match, Rule, States};
 use linecard_services::police::{ColourAction, Policer};
 use linecard_tables::meter::{Marker, ProfileOptions, Unit};
-use linecard_wire::builder::{Icmpv4, Ipv4, PacketBuilder, Tcp, Udp};
+use linecard_wire::builder::{Icmpv4, Icmpv6, Ipv4, PacketBuilder, Tcp, Udp};
+use linecard_wire::ip::Protocol;
 use linecard_wire::tcp::Flags;
 
 use crate::case::*;
@@ -183,6 +184,68 @@ fn outputs_know_states_too() {
         passes("the response", 1, answer(&response)),
     ];
     story("output", &setup, &lines, (&[("out/new", 1), ("out/default", 1)], &[]));
+}
+
+/// What the kernel gets has a state as any other packet, and becomes a connection if the kernel forwards it.
+#[test]
+fn punted_packets_are_judged_like_others() {
+    let punted = |description, port, header: Ipv4, reason, upper: Upper<'_>| {
+        let received = if port == 0 {
+            to_router()
+        } else {
+            PacketBuilder::new().ethernet(router_mac(1), neighbour_mac(0))
+        };
+        Line(0, port, case(description, upper(received.ipv4(header)), reason))
+    };
+    let there = || ipv4(CLIENT, SERVER);
+    let back = || ipv4(SERVER, CLIENT);
+    let expired = || Punted(PuntReason::TtlExpired);
+    let options = |header| Ipv4 { options: vec![148, 4, 0, 0], ..header };
+    let hello = |packet: PacketBuilder| packet.payload(&[2; 44]);
+    let group = Ipv4 { protocol: Some(Protocol(89)), ..ipv4("20.0.0.1", "224.0.0.5") };
+    let rst = |packet: PacketBuilder| packet.tcp(Tcp { flags: Flags::RST, ..Tcp::new(80, 4000) });
+    let lines = [
+        punted("a query that ends here", 0, Ipv4 { ttl: 1, ..there() }, expired(), &query),
+        filtered("which nobody has got", answer(&response)),
+        passes("the query", 0, request(&query)),
+        punted("an answer that ends here", 1, Ipv4 { ttl: 1, ..back() }, expired(), &response),
+        punted(
+            "what is of nothing",
+            1,
+            Ipv4 { ttl: 1, ..back() },
+            Dropped(DropReason::Filtered),
+            &rst,
+        ),
+        punted("to a group", 1, group, Dropped(DropReason::Filtered), &hello),
+        passes("the answer", 1, answer(&response)),
+    ];
+    let rules = &[("in/known", 2), ("in/new", 2), ("in/invalid", 1)];
+    story("punted", &setup(), &lines, (rules, &[]));
+
+    let lines = [
+        punted("by options", 0, options(there()), Punted(PuntReason::Ipv4Options), &query),
+        passes("the answer", 1, answer(&response)),
+    ];
+    story("the kernel forwards it", &setup(), &lines, (&[("in/known", 1)], &[]));
+}
+
+/// Neighbour discovery of a link-local address is new, as all that stays on its link; what is not IP is not asked.
+#[test]
+fn what_stays_on_its_link_is_new() {
+    let new = of(States { new: true, ..States::default() });
+    let filters = vec![input(0, vec![rule("new", new, Action::Accept)])];
+    let link = |packet: PacketBuilder| packet.icmpv6(Icmpv6::new(135, 0)).payload(&[0; 20]);
+    let lines = [Line(
+        0,
+        0,
+        case(
+            "a solicitation",
+            link(to_router().ipv6(ipv6("fe80::1", "fe80::2"))),
+            Punted(PuntReason::LinkLocal),
+        ),
+    )];
+    let setup = Setup { filters, ..Setup::default() };
+    story("link-local", &setup, &lines, (&[("in/new", 1)], &[]));
 }
 
 #[test]

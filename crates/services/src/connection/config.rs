@@ -22,6 +22,23 @@ pub(super) mod lifetimes {
     pub(in super::super) const OTHER_REPLIED: Lifetime = Lifetime::new(12);
 }
 
+/// What the entries of each lifetime are called: a group of protocols, and the kernel's word for the state.
+pub(super) const LABELS: [(&str, &str); 13] = [
+    ("tcp", "syn_sent"),
+    ("tcp", "syn_recv"),
+    ("tcp", "established"),
+    ("tcp", "fin_wait"),
+    ("tcp", "close_wait"),
+    ("tcp", "last_ack"),
+    ("tcp", "time_wait"),
+    ("tcp", "close"),
+    ("udp", "unreplied"),
+    ("udp", "replied"),
+    ("icmp", "query"),
+    ("other", "unreplied"),
+    ("other", "replied"),
+];
+
 /// What becomes of a packet that may begin a connection when there is no room for one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -36,7 +53,7 @@ pub enum WhenFull {
 /// The service's part of the configuration. Timeouts are the kernel's
 /// (`net.netfilter.nf_conntrack_*_timeout*`), in seconds.
 ///
-/// Memory, taken at set-up: 72 bytes for each of `connections_ipv4_max`, 108 for IPv6, and 16 for both with
+/// Memory, taken at set-up: 84 bytes for each of `connections_ipv4_max`, 120 for IPv6, and 8 more for each with
 /// a limit per source. The tables are shared by all workers.
 ///
 /// **When it is full**, a new connection takes the place of the one that was seen least lately among those
@@ -108,6 +125,16 @@ impl Default for ConnectionConfig {
 }
 
 impl ConnectionConfig {
+    /// Whether tables that were made for this one can take on `other`: with the same capacities, and a limit per
+    /// source in both or in neither.
+    #[must_use]
+    pub fn fits(&self, other: &Self) -> bool {
+        let of = |it: &Self| {
+            (it.connections_ipv4_max, it.connections_ipv6_max, it.connections_per_source_max > 0)
+        };
+        of(self) == of(other)
+    }
+
     /// The rules of [`lifetimes`], in their order.
     pub(super) fn rules(&self) -> [LifetimeRule; 13] {
         let rule = |seconds: u32, is_evictable| LifetimeRule {

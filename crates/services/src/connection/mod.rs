@@ -25,12 +25,17 @@
 //! stamp counter there): next TCP segment 45 + 24, 53 + 28, 68 + 32; UDP 29 + 10, 40 + 15, 53 + 15; TCP without
 //! connection 28 + 1, 31 + 1, 34 + 1; SYNs of a flood that all are let pass 27 + 122, 31 + 225, 36 + 285.
 //!
+//! **Packets that the kernel gets** have a state as well: what parse punts is classified like the rest, for the
+//! filter is asked about it. But only what the kernel forwards becomes a connection ([`commit`] says which): not
+//! what goes to a group, to the link or to the router, and not what ends here.
+//!
 //! Not looked at: upper-layer checksums (the hosts do), and what application protocols say about further
 //! connections (the kernel's helpers).
 
 mod config;
 mod fragments;
 mod identity;
+mod list;
 mod sources;
 mod stage;
 mod stats;
@@ -38,6 +43,7 @@ mod table;
 pub mod tcp;
 
 pub use config::{ConnectionConfig, WhenFull};
+pub use list::{Connection, StateCount};
 pub use stage::{ConnectionScratch, classify, commit};
 pub use stats::{ConnectionCount, ConnectionStats, ConnectionStatsReader};
 pub use table::ConnectionTables;

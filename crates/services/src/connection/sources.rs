@@ -14,7 +14,7 @@ use linecard_tables::hash::{FlowHash, FlowIpv6};
 pub(super) struct Sources {
     rows: [Box<[AtomicU32]>; 2],
     hashes: [FlowHash; 2],
-    limit: u32,
+    limit: AtomicU32,
 }
 
 impl Sources {
@@ -22,7 +22,12 @@ impl Sources {
     pub(super) fn new(connections_max: usize, limit: u32, seed: u64) -> Self {
         let row = || (0..connections_max.max(1)).map(|_| AtomicU32::new(0)).collect();
         let hashes = [FlowHash::new(seed), FlowHash::new(!seed)];
-        Self { rows: [row(), row()], hashes, limit }
+        Self { rows: [row(), row()], hashes, limit: AtomicU32::new(limit) }
+    }
+
+    /// Another limit, from the next connection on.
+    pub(super) fn set_limit(&self, limit: u32) {
+        self.limit.store(limit, Ordering::Relaxed);
     }
 
     fn counters(&self, source: u128) -> [&AtomicU32; 2] {
@@ -37,7 +42,7 @@ impl Sources {
     /// True when the source may begin one more.
     pub(super) fn allows(&self, source: u128) -> bool {
         let counts = self.counters(source).map(|counter| counter.load(Ordering::Relaxed));
-        counts[0].min(counts[1]) < self.limit
+        counts[0].min(counts[1]) < self.limit.load(Ordering::Relaxed)
     }
 
     /// It has begun one.

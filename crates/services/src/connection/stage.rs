@@ -3,11 +3,13 @@
 //! What may happen to a packet in [`classify`]: it gets a [`ConnectionState`]. In [`commit`]:
 //!
 //! * drop `connection_limit`: it would begin a connection, and its source has begun too many;
-//! * drop `connection_table_full`: it would, and there is no room (only with [`WhenFull::Drop`]);
+//! * drop `connection_table_full`: it would, and there is no room (only with [`WhenFull::Drop`](super::WhenFull::Drop));
 //! * nothing: what it says about its connection is written down, if the filter has not dropped it.
 
+use std::sync::atomic::Ordering;
+
 use linecard_io::PacketMemory;
-use linecard_packet::{BATCH_PACKETS_MAX, Batch, DropReason, Verdict};
+use linecard_packet::{BATCH_PACKETS_MAX, Batch, DropReason, Layer3, PuntReason, Verdict};
 use linecard_tables::connections::{ConnectionTable, Handle, Insertion, Tick, VALUES};
 use linecard_tables::hash::FlowHash;
 
@@ -15,7 +17,7 @@ use super::fragments::Fragments;
 use super::identity::{Identity, Key, Subject, What, identify};
 use super::table::{lifetime, source};
 use super::tcp::{self, Direction, INITIATOR, SEEN, Step};
-use super::{ConnectionCount, ConnectionState, ConnectionStats, ConnectionTables, WhenFull};
+use super::{ConnectionCount, ConnectionState, ConnectionStats, ConnectionTables};
 
 /// Buckets that the clock hand passes a batch, in the table of each family. The whole of a default table is
 /// passed in 6,144 batches: in a second or two where the limits matter, under load.
@@ -88,7 +90,7 @@ impl ConnectionScratch {
         }
     }
 
-    /// The state of each packet of the batch, by place. Packets that were decided before are invalid.
+    /// The state of each packet of the batch, by place. What was dropped before and what is not IP is invalid.
     #[inline]
     #[must_use]
     pub fn states(&self) -> &[ConnectionState; BATCH_PACKETS_MAX] {
@@ -96,7 +98,8 @@ impl ConnectionScratch {
     }
 }
 
-/// Finds the state of every packet that is undecided. Changes no connection.
+/// Finds the state of every IP packet that was not dropped: also of those that parse has punted, since the filter is
+/// asked about them. Changes no connection.
 ///
 /// Cost: the headers once more, and a bulk lookup for each family.
 pub fn classify(
@@ -115,8 +118,9 @@ pub fn classify(
     scratch.later_fragments.clear();
     gather(batch, memory, scratch);
     let ConnectionScratch { states, ipv4, ipv6, .. } = scratch;
-    look_up(&tables.ipv4, ipv4, tables.is_tcp_loose, states, now);
-    look_up(&tables.ipv6, ipv6, tables.is_tcp_loose, states, now);
+    let is_loose = tables.is_tcp_loose.load(Ordering::Relaxed);
+    look_up(&tables.ipv4, ipv4, is_loose, states, now);
+    look_up(&tables.ipv6, ipv6, is_loose, states, now);
     for &(place, datagram) in &scratch.first_fragments {
         let state = scratch.states[usize::from(place)];
         scratch.fragments.remember(datagram, state, now_nanoseconds);
@@ -131,7 +135,7 @@ pub fn classify(
 fn gather(batch: &Batch, memory: &PacketMemory, scratch: &mut ConnectionScratch) {
     let packets = batch.frames.iter().zip(&batch.metadata).zip(&batch.verdicts);
     for (place, ((frame, metadata), verdict)) in packets.enumerate().take(BATCH_PACKETS_MAX) {
-        if !verdict.is_undecided() {
+        if !is_classified(*verdict, metadata.layer3) {
             continue;
         }
         match identify(memory.packet(frame), metadata, &scratch.hash) {
@@ -150,6 +154,24 @@ fn gather(batch: &Batch, memory: &PacketMemory, scratch: &mut ConnectionScratch)
             Identity::Untracked => scratch.states[place] = ConnectionState::New,
             Identity::Invalid => {}
         }
+    }
+}
+
+/// Whether anybody asks for the packet's state.
+fn is_classified(verdict: Verdict, layer3: Layer3) -> bool {
+    !matches!(verdict, Verdict::Drop(_)) && layer3 != Layer3::Other
+}
+
+/// Whether a packet goes through the router, so that its answer can come back: what the kernel gets does if the
+/// kernel forwards it. What ends here, and what is for the router, its link or a group, begins no connection.
+fn goes_through(verdict: Verdict) -> bool {
+    use PuntReason::{Ipv4Options, Ipv6HopByHop, NeighbourUnresolved, NotServed, TooBig};
+    match verdict {
+        Verdict::Drop(_) => false,
+        Verdict::Punt(reason) => {
+            matches!(reason, Ipv4Options | Ipv6HopByHop | NeighbourUnresolved | NotServed | TooBig)
+        }
+        _ => true,
     }
 }
 
@@ -209,16 +231,16 @@ fn count(
     stats: &mut ConnectionStats,
 ) {
     let mut counts = [0; 4];
-    for (verdict, state) in batch.verdicts.iter().zip(states) {
-        counts[*state as usize] += u64::from(verdict.is_undecided());
+    for ((verdict, metadata), state) in batch.verdicts.iter().zip(&batch.metadata).zip(states) {
+        counts[*state as usize] += u64::from(is_classified(*verdict, metadata.layer3));
     }
     for ((what, _), count) in ConnectionCount::ALL.into_iter().zip(counts) {
         stats.add(what, count);
     }
 }
 
-/// Writes down what the packets said that [`classify`] was asked about before, and that no stage has dropped
-/// since. Drops what would begin a connection and may not.
+/// Writes down what the packets said that [`classify`] was asked about before, and that go on: no stage has dropped
+/// them, and the kernel forwards them if it gets them. Drops what would begin a connection and may not.
 ///
 /// Cost: an exchange of a word for each that changes, on lines that the lookup has fetched; and the clock
 /// hand's share, 16 cache lines.
@@ -260,7 +282,7 @@ impl<const K: usize> Commit<'_, K> {
             let at = usize::from(place);
             let Some(verdict) = verdicts.get_mut(at) else { continue };
             let counts = matches!(states[at], ConnectionState::New | ConnectionState::Established);
-            if !counts || matches!(verdict, Verdict::Drop(_)) {
+            if !counts || !goes_through(*verdict) {
                 continue;
             }
             let drop = match self.table.values(handle) {
@@ -277,7 +299,7 @@ impl<const K: usize> Commit<'_, K> {
 
     /// A new connection, as far as it may be. Why its packet must be dropped, if it must.
     fn begin(&mut self, key: &[u64; K], subject: &Subject) -> Option<DropReason> {
-        let values = initial(subject, self.tables.is_tcp_loose)?;
+        let values = initial(subject, self.tables.is_tcp_loose.load(Ordering::Relaxed))?;
         let lifetime = settled(subject, &values);
         let source = source(key, subject.side);
         if let Some(sources) = &self.tables.sources {
@@ -294,7 +316,7 @@ impl<const K: usize> Commit<'_, K> {
             Insertion::Exists(handle) => return self.update(key, subject, handle),
             Insertion::Refused => {
                 self.stats.add(ConnectionCount::Untracked, 1);
-                let drops = self.tables.when_full == WhenFull::Drop;
+                let drops = self.tables.drops_when_full.load(Ordering::Relaxed);
                 return drops.then_some(DropReason::ConnectionTableFull);
             }
             Insertion::Inserted(_) => {}

@@ -1,5 +1,7 @@
 //! The connections, shared by all workers.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use linecard_tables::connections::{ConnectionsIpv4, ConnectionsIpv6, Lifetime, Tick, VALUES};
 
 use super::config::lifetimes;
@@ -14,8 +16,9 @@ pub struct ConnectionTables {
     pub(super) ipv4: ConnectionsIpv4,
     pub(super) ipv6: ConnectionsIpv6,
     pub(super) sources: Option<Sources>,
-    pub(super) when_full: WhenFull,
-    pub(super) is_tcp_loose: bool,
+    /// [`WhenFull::Drop`].
+    pub(super) drops_when_full: AtomicBool,
+    pub(super) is_tcp_loose: AtomicBool,
 }
 
 impl ConnectionTables {
@@ -29,13 +32,19 @@ impl ConnectionTables {
             ipv4: ConnectionsIpv4::new(config.connections_ipv4_max, &rules, seed),
             ipv6: ConnectionsIpv6::new(config.connections_ipv6_max, &rules, seed),
             sources: (limit > 0).then(|| Sources::new(connections, limit, seed)),
-            when_full: config.when_full,
-            is_tcp_loose: config.tcp_loose,
+            drops_when_full: AtomicBool::new(config.when_full == WhenFull::Drop),
+            is_tcp_loose: AtomicBool::new(config.tcp_loose),
         }
     }
 
-    /// Takes other timeouts, for connections that are there too. Capacities and limits stay.
-    pub fn set_timeouts(&self, config: &ConnectionConfig) {
+    /// Takes another configuration, for connections that are there too. Capacities stay, and connections that were
+    /// not counted by source are not counted from now on: see [`ConnectionConfig::fits`].
+    pub fn set(&self, config: &ConnectionConfig) {
+        self.drops_when_full.store(config.when_full == WhenFull::Drop, Ordering::Relaxed);
+        self.is_tcp_loose.store(config.tcp_loose, Ordering::Relaxed);
+        if let Some(sources) = &self.sources {
+            sources.set_limit(config.connections_per_source_max);
+        }
         for (number, rule) in config.rules().into_iter().enumerate() {
             self.ipv4.set_rule(Lifetime::new(number as u8), rule);
             self.ipv6.set_rule(Lifetime::new(number as u8), rule);

@@ -3,6 +3,8 @@
 use linecard_packet::BATCH_PACKETS_MAX;
 use linecard_tables::classifier::{Key, Keys};
 
+use crate::connection::ConnectionState;
+
 /// One array a field, because a place below 256 needs no check against their length.
 #[derive(Debug)]
 pub(super) struct Columns<A> {
@@ -77,17 +79,12 @@ impl<A: Copy + Default> Columns<A> {
         }
     }
 
-    /// Says the states of the packets whose connection was looked for; `state` is asked by place.
-    pub(super) fn set_states(
-        &mut self,
-        state: impl Fn(usize) -> Option<crate::connection::ConnectionState>,
-    ) {
+    /// Says the states of the packets, by their places.
+    pub(super) fn set_states(&mut self, states: &[ConnectionState; BATCH_PACKETS_MAX]) {
         let marks = self.kinds.iter_mut().zip(&mut *self.marks);
         for (&place, (kind, marks)) in self.places[..self.len].iter().zip(marks) {
-            if let Some(state) = state(usize::from(place)) {
-                *kind |= super::key::HAS_STATE;
-                *marks |= super::key::mark_of(state);
-            }
+            *kind |= super::key::HAS_STATE;
+            *marks |= super::key::mark_of(states[usize::from(place)]);
         }
     }
 

@@ -126,8 +126,8 @@ pub struct BytesMatch {
 
 /// Which states of a connection a rule asks for; none of them set asks for nothing.
 ///
-/// Packets that parse has punted, such as multicast and those whose TTL ends here, have no state, and without
-/// the connection service no packet has one: then no rule that asks for states matches.
+/// Each IP packet has one, also those that the kernel gets; but without the connection service no packet has, and
+/// then no rule that asks for states matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub struct States {
     /// The first packet of a connection that could begin with it.

@@ -10,8 +10,9 @@
 //! * nothing: it is accepted.
 //!
 //! The filter of a port's input sees each IP packet that a worker received and parse did not drop, also those
-//! that the kernel will get. (What the classifier leaves to the kernel, such as packets to the router's own
-//! addresses, no worker receives.) The filter of a port's output sees the packets that are about to leave, as
+//! that the kernel will get: it may forward them, as it does those with options, and they have states as all
+//! others. (What the classifier leaves to the kernel, such as packets to the router's own addresses, no worker
+//! receives.) The filter of a port's output sees the packets that are about to leave, as
 //! they were received. What is not IP passes.
 //!
 //! Cost: 20 bytes of each packet's headers, which are in the cache since parse read them, and the lookup (see
@@ -154,11 +155,8 @@ fn run(
 ) {
     let FilterScratch { ipv4, ipv6, rules } = scratch;
     if let Some(states) = companions.states {
-        // Nobody looked for the connections of packets that parse has punted.
-        let is_classified = |place: usize| !matches!(batch.verdicts[place], Verdict::Punt(_));
-        let state = |place: usize| is_classified(place).then(|| states[place]);
-        ipv4.set_states(state);
-        ipv6.set_states(state);
+        ipv4.set_states(states);
+        ipv6.set_states(states);
     }
     let police = companions.police.as_deref_mut();
     let mut step = Step { program, batch, memory, police, stats };

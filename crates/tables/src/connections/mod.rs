@@ -59,10 +59,12 @@
 //! connections.
 
 mod change;
+mod list;
 mod slot;
 mod twin;
 
 pub use change::Insertion;
+pub use list::Listed;
 pub use slot::{LIFETIMES, Lifetime, VALUE_BITS, VALUES};
 pub use twin::ConnectionTwin;
 
