@@ -23,11 +23,12 @@ struct Package {
 }
 
 /// The one list of packages. Linecard itself needs none of them.
-const PACKAGES: [Package; 7] = [
+const PACKAGES: [Package; 8] = [
     package("g++", "c++", "builds libFuzzer, which the fuzz targets link"),
     package("iproute2", "ip", "lets a test see what an operator sees of links and routes"),
     package("iperf3", "iperf3", "carries real TCP through the router in both directions"),
-    package("nftables", "nft", "makes the firewall that a daemon must warn of"),
+    package("nftables", "nft", "makes firewalls: one to warn of, and one to agree with"),
+    package("nmap", "nmap", "scans hosts behind a stateful filter"),
     package("tshark", "tshark", "dissects captured frames independently of wire"),
     Package {
         service: Some("frr.service"),

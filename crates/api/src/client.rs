@@ -9,8 +9,8 @@ use hyper::body::Bytes;
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use linecard_observe::{
-    DropsReport, FiltersReport, HealthReport, NeighboursReport, PortsReport, ProtectionReport,
-    ReloadReport, RouteQuery, RouteReport, RoutesReport,
+    ConnectionQuery, ConnectionsReport, DropsReport, FiltersReport, HealthReport, NeighboursReport,
+    PortsReport, ProtectionReport, ReloadReport, RouteQuery, RouteReport, RoutesReport,
 };
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
@@ -160,6 +160,36 @@ impl Client {
         self.get("/v1/protection")
     }
 
+    /// One page of connections; of the first one also how many there are in each state.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn connections(&self, query: &ConnectionQuery) -> Result<ConnectionsReport, ClientError> {
+        self.get(&format!("/v1/connections{}", encode_connections(query)))
+    }
+
+    /// The first `limit` connections that `query` asks for, by as many pages as it takes.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn connections_up_to(
+        &self,
+        mut query: ConnectionQuery,
+        limit: usize,
+    ) -> Result<ConnectionsReport, ClientError> {
+        query.limit = limit.min(ConnectionQuery::LIMIT_MAX);
+        let mut all = self.connections(&query)?;
+        while let Some(next) = all.next.filter(|_| all.connections.len() < limit) {
+            query.from = next;
+            query.limit = (limit - all.connections.len()).min(ConnectionQuery::LIMIT_MAX);
+            let page = self.connections(&query)?;
+            all.connections.extend(page.connections);
+            all.next = page.next;
+        }
+        all.connections.truncate(limit);
+        Ok(all)
+    }
+
     /// Makes the daemon read its configuration again.
     ///
     /// # Errors
@@ -231,6 +261,21 @@ impl Client {
     fn not_understood(&self, error: &str) -> ClientError {
         ClientError::NotUnderstood { socket: self.socket.clone(), error: error.to_owned() }
     }
+}
+
+/// The query string. Words of states have letters and underscores; whoever asks for another gets none.
+fn encode_connections(query: &ConnectionQuery) -> String {
+    let mut text = format!("?limit={}&from={}", query.limit, query.from);
+    for (key, value) in [("source", query.source), ("destination", query.destination)] {
+        if let Some(value) = value {
+            text += &format!("&{key}={value}");
+        }
+    }
+    if let Some(state) = &query.state {
+        let is_word = |letter: &char| letter.is_ascii_alphanumeric() || *letter == '_';
+        text += &format!("&state={}", state.chars().filter(is_word).collect::<String>());
+    }
+    text
 }
 
 /// The query string; addresses and prefixes need no escape but for `/`, which is allowed there.

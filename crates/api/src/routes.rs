@@ -9,8 +9,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use linecard_observe::{
-    DropsReport, FiltersReport, HealthReport, NeighboursReport, PortsReport, ProtectionReport,
-    ReloadReport, RouteQuery, RoutesReport,
+    ConnectionQuery, ConnectionsReport, DropsReport, FiltersReport, HealthReport, NeighboursReport,
+    PortsReport, ProtectionReport, ReloadReport, RouteQuery, RoutesReport,
 };
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,10 @@ pub trait Source: Send + Sync + 'static {
     /// What reaches the kernel, and what was too much, by class.
     fn protection(&self) -> ProtectionReport {
         ProtectionReport::default()
+    }
+    /// The page of connections that `query` asks for.
+    fn connections(&self, _query: &ConnectionQuery) -> ConnectionsReport {
+        ConnectionsReport::default()
     }
     /// Reads the configuration again and applies what can be applied without a restart. May take longer than
     /// other calls.
@@ -77,6 +81,7 @@ pub(crate) fn router(source: Arc<dyn Source>) -> Router {
         )
         .route("/v1/reload", post(reload))
         .route("/v1/routes", get(routes))
+        .route("/v1/connections", get(connections))
         .fallback(unknown)
         .with_state(source)
 }
@@ -95,6 +100,20 @@ async fn routes(
     }
 }
 
+async fn connections(
+    State(source): State<Arc<dyn Source>>,
+    query: Result<Query<ConnectionQuery>, QueryRejection>,
+) -> Response {
+    match query {
+        Err(rejection) => problem(StatusCode::BAD_REQUEST, rejection.body_text()),
+        Ok(Query(query)) if query.limit > ConnectionQuery::LIMIT_MAX => {
+            let error = format!("limit is {}: 0 to {}", query.limit, ConnectionQuery::LIMIT_MAX);
+            problem(StatusCode::BAD_REQUEST, error)
+        }
+        Ok(Query(query)) => Json(source.connections(&query)).into_response(),
+    }
+}
+
 async fn reload(State(source): State<Arc<dyn Source>>) -> Response {
     match source.reload() {
         Ok(report) => Json(report).into_response(),
@@ -103,7 +122,7 @@ async fn reload(State(source): State<Arc<dyn Source>>) -> Response {
 }
 
 async fn unknown(uri: Uri) -> Response {
-    let known = "/v1/ports, /v1/routes, /v1/neighbours, /v1/drops, /v1/filters, /v1/protection, \
+    let known = "/v1/ports, /v1/routes, /v1/neighbours, /v1/drops, /v1/filters, /v1/connections, /v1/protection, \
                  /v1/health";
     let error = format!("there is no {}: GET one of {known}, or POST /v1/reload", uri.path());
     problem(StatusCode::NOT_FOUND, error)

@@ -56,6 +56,11 @@ fn prefix(text: &str) -> Result<IpNet, String> {
     }
 }
 
+/// Reads a prefix, or an address as the prefix of one host.
+fn address_or_prefix(text: &str) -> Result<IpNet, String> {
+    text.parse::<std::net::IpAddr>().map_or_else(|_| prefix(text), |address| Ok(address.into()))
+}
+
 const EXAMPLES: &str = "\
 Examples:
   linecard demo                              see it work
@@ -271,6 +276,31 @@ Examples:
         /// Also the classes of which nothing came
         #[arg(long)]
         all: bool,
+    },
+    /// Connections that are tracked: how many in each state, and which
+    #[command(after_help = "\
+Examples:
+  linecard show connections
+  linecard show connections --source 192.0.2.0/24 --state established
+  linecard show connections --limit 0 --json | jq .summary.counters
+
+Addresses are those of the side that began; in answers they are exchanged.")]
+    Connections {
+        #[command(flatten)]
+        daemon: Daemon,
+        /// Only those begun from this address or prefix
+        #[arg(long, value_parser = address_or_prefix)]
+        source: Option<IpNet>,
+        /// Only those begun to this address or prefix
+        #[arg(long, value_parser = address_or_prefix)]
+        destination: Option<IpNet>,
+        /// Only those in this state: syn_sent, syn_recv, established, fin_wait, close_wait, last_ack,
+        /// time_wait, close, unreplied, replied, query
+        #[arg(long)]
+        state: Option<String>,
+        /// Connections at the most; 0 for the summary alone
+        #[arg(long, value_name = "NUMBER", default_value_t = 100)]
+        limit: usize,
     },
     /// Why packets were dropped or handed to the kernel
     #[command(after_help = "\

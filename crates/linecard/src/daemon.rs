@@ -11,6 +11,7 @@
 
 mod advice;
 mod claim;
+mod connections;
 mod control_loop;
 mod filters;
 mod link_watch;

@@ -1,7 +1,7 @@
 //! What a configuration asks for and this version does not do: better to say so than to leave packets
 //! unfiltered or unpoliced.
 
-use linecard_control::config::{Config, ReversePath};
+use linecard_control::config::{Config, ConfiguredFilter, ReversePath};
 use linecard_services::filter::Rule;
 
 /// A sentence for each.
@@ -19,6 +19,13 @@ pub(crate) fn of(config: &Config) -> Vec<String> {
         unserved.extend(checks.then(|| format!("port {}: reverse_path", port.name)));
     }
     unserved.extend(config.router.filter.map(|_| "filter in [router]".to_owned()));
+    // The router's own packets pass no worker, so its connections are seen one way only.
+    let of_router = config.router.filter.and_then(|at| config.filters.filters().get(at));
+    let asks = |filter: &&ConfiguredFilter| {
+        filter.rules.iter().any(|rule| !rule.rule.condition.states.is_any())
+    };
+    let stateful = of_router.filter(asks);
+    unserved.extend(stateful.map(|filter| format!("filter {} of [router]: state", filter.name)));
     unserved
 }
 
@@ -36,13 +43,8 @@ pub(crate) fn without_effect(config: &Config) -> Vec<String> {
 }
 
 fn of_the_rule(rule: &Rule) -> Vec<&'static str> {
-    [
-        (rule.policer.is_some(), "police"),
-        (rule.sample_one_in > 0, "sample"),
-        (rule.log, "log"),
-        (!rule.condition.states.is_any(), "state"),
-    ]
-    .into_iter()
-    .filter_map(|(is_asked, what)| is_asked.then_some(what))
-    .collect()
+    [(rule.policer.is_some(), "police"), (rule.sample_one_in > 0, "sample"), (rule.log, "log")]
+        .into_iter()
+        .filter_map(|(is_asked, what)| is_asked.then_some(what))
+        .collect()
 }

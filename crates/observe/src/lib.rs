@@ -3,6 +3,7 @@
 //! All of them are plain copies, taken in one moment. Names carry their units; reasons carry the
 //! same labels as the counters (`linecard_packet::DropReason`).
 
+pub mod connections;
 pub mod drops;
 pub mod filters;
 pub mod health;
@@ -12,6 +13,9 @@ pub mod protection;
 pub mod route_cache;
 pub mod routes;
 
+pub use connections::{
+    ConnectionQuery, ConnectionReport, ConnectionStateReport, ConnectionSummary, ConnectionsReport,
+};
 pub use drops::{DropsReport, PortPackets, ReasonReport};
 pub use filters::{FilterReport, FiltersReport, ReloadReport, RuleReport};
 pub use health::{HealthReport, HealthState};

@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod completions;
+mod connections;
 mod expected_route_cache;
 mod man;
 mod reload;

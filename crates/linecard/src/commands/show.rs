@@ -9,14 +9,14 @@ use anyhow::ensure;
 use ipnet::IpNet;
 use linecard_api::Client;
 use linecard_observe::{
-    ClassReport, DropsReport, FilterReport, FiltersReport, HealthReport, HealthState,
-    NeighboursReport, PortReport, PortsReport, ProtectionReport, ReasonReport, RouteCacheState,
-    RouteQuery, RouteReport, RuleReport, route_cache,
+    ClassReport, ConnectionQuery, DropsReport, FilterReport, FiltersReport, HealthReport,
+    HealthState, NeighboursReport, PortReport, PortsReport, ProtectionReport, ReasonReport,
+    RouteCacheState, RouteQuery, RouteReport, RuleReport, route_cache,
 };
 
 use linecard_packet::PortTotals;
 
-use super::watch;
+use super::{connections, watch};
 use crate::cli::ShowCommand;
 use crate::output::{self, Column, count};
 
@@ -53,6 +53,11 @@ pub(crate) fn run(command: ShowCommand, json: bool) -> anyhow::Result<ExitCode> 
                 ensure!(!report.filters.is_empty(), "there is no filter `{name}`");
             }
             if json { output::json(&report)? } else { output::line(&filters(&report))? }
+        }
+        ShowCommand::Connections { daemon, source, destination, state, limit } => {
+            let query =
+                ConnectionQuery { source, destination, state, ..ConnectionQuery::default() };
+            connections::show(&asked(daemon), query, limit, json)?;
         }
         ShowCommand::Health { daemon } => {
             let report = asked(daemon).health()?;

@@ -70,6 +70,7 @@ impl ControlLoop<'_> {
             if !self.shared.services().publish() {
                 patience = patience.min(BUSY);
             }
+            self.shared.services().connections.sweep(Instant::now());
             self.follow_addresses();
             links.look(self.shared, self.punt, self.workers);
             targets.look(Instant::now(), self.shared);

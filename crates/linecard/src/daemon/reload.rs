@@ -33,6 +33,8 @@ impl Origin {
         if config.has_services() && shared.redirects.is_ok() {
             needs_restart.push("the first filter of a port, as the route cache is on".to_owned());
         }
+        needs_restart
+            .extend(shared.services().connections.needs_restart(&config).map(str::to_owned));
         // Filters are attached to ports by number, and to none that does not pass the worker.
         if !needs_restart.is_empty() {
             return Ok(ReloadReport { needs_restart, ..ReloadReport::default() });

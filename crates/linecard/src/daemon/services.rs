@@ -12,11 +12,13 @@ use linecard_forwarder::Worker;
 use linecard_services::filter::{FilterStats, FilterTables};
 use linecard_tables::publication::Subscription;
 
+use super::connections::{Connections, WorkerConnections};
 use super::filters::{Changes, Filters};
 
 /// All of them.
 pub(super) struct Services {
     pub(super) filters: Filters,
+    pub(super) connections: Connections,
 }
 
 impl Services {
@@ -25,14 +27,18 @@ impl Services {
     /// # Errors
     /// What the tables cannot take.
     pub(super) fn new(config: &Config) -> anyhow::Result<Self> {
-        let mut services = Self { filters: Filters::new(config) };
+        let mut services =
+            Self { filters: Filters::new(config), connections: Connections::new(config) };
         services.apply(config)?;
         Ok(services)
     }
 
     /// What the next worker needs, and what its thread owns; to be asked once for each, in their order.
     pub(super) fn for_worker(&mut self) -> WorkerServices {
-        WorkerServices { filters: self.filters.for_worker() }
+        WorkerServices {
+            filters: self.filters.for_worker(),
+            connections: self.connections.for_worker(),
+        }
     }
 
     /// Puts a configuration in force, all of it or nothing.
@@ -42,6 +48,7 @@ impl Services {
     pub(super) fn apply(&mut self, config: &Config) -> anyhow::Result<Changes> {
         let filters = self.filters.prepare(config)?;
         let changes = self.filters.commit(config, filters);
+        self.connections.commit(config);
         self.publish();
         Ok(changes)
     }
@@ -56,6 +63,7 @@ impl Services {
 /// One worker's part of the services; goes to its thread.
 pub(super) struct WorkerServices {
     filters: (Subscription<FilterTables>, FilterStats),
+    connections: Option<WorkerConnections>,
 }
 
 impl WorkerServices {
@@ -63,5 +71,8 @@ impl WorkerServices {
     pub(super) fn attach(self, worker: &mut Worker) {
         let (tables, stats) = self.filters;
         worker.filter(&tables, stats);
+        if let Some(connections) = self.connections {
+            connections.attach(worker);
+        }
     }
 }

@@ -12,10 +12,11 @@ use linecard_control::mirror;
 use linecard_control::rib::{HeldRoute, Rib};
 use linecard_io::{ClassLimit, ClassTotals, Outcome, ProtectionClass};
 use linecard_observe::{
-    ClassReport, FiltersReport, HealthReport, HealthState, NeighbourReport, NeighbourState,
-    NeighboursReport, NextHopReport, PassedReport, PortProtectionReport, PortReport,
-    PortRouteCacheReport, PortsReport, ProtectionReport, ReloadReport, RouteCacheObstacle,
-    RouteCacheReport, RouteKind, RouteQuery, RouteReport, RoutesReport,
+    ClassReport, ConnectionQuery, ConnectionsReport, FiltersReport, HealthReport, HealthState,
+    NeighbourReport, NeighbourState, NeighboursReport, NextHopReport, PassedReport,
+    PortProtectionReport, PortReport, PortRouteCacheReport, PortsReport, ProtectionReport,
+    ReloadReport, RouteCacheObstacle, RouteCacheReport, RouteKind, RouteQuery, RouteReport,
+    RoutesReport,
 };
 use linecard_packet::{AdjacencyId, DropReason, PortId, PortTotals};
 
@@ -210,6 +211,10 @@ impl Source for DaemonSource {
 
     fn protection(&self) -> ProtectionReport {
         ProtectionReport { ports: self.shared.ports().iter().filter_map(protection).collect() }
+    }
+
+    fn connections(&self, query: &ConnectionQuery) -> ConnectionsReport {
+        self.shared.services().connections.report(query)
     }
 
     fn reload(&self) -> Result<ReloadReport, String> {
