@@ -4,7 +4,8 @@
 //! its own addresses, ARP and all that is not IP, group addresses, expiring TTLs, IPv4 options and
 //! hop-by-hop headers. All else is transit and is taken. It also passes everything while no worker
 //! is alive (see [`crate::xdp::DeadManSwitch`]), which is what makes the kernel take over within
-//! microseconds of a crash.
+//! microseconds of a crash. What it leaves to a kernel whose worker lives it limits by class
+//! ([`crate::protection`]).
 //!
 //! The same logic is generated for three hooks. On AF_XDP ports it is the XDP program. On
 //! AF_PACKET ports the kernel receives its own copy of each packet, so two programs agree: the
