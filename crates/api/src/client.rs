@@ -4,13 +4,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty};
-use hyper::body::Bytes;
-use hyper::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use linecard_observe::{
-    ConnectionQuery, ConnectionsReport, DropsReport, FiltersReport, HealthReport, NeighboursReport,
-    PortsReport, ProtectionReport, ReloadReport, RouteQuery, RouteReport, RoutesReport,
+    ConnectionQuery, ConnectionsReport, DropsReport, ExplainQuery, FiltersReport, HealthReport,
+    NeighboursReport, PacketReport, PortsReport, ProtectionReport, ReloadReport, RouteQuery,
+    RouteReport, RoutesReport, TapEvent, TapQuery,
 };
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
@@ -22,6 +23,32 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a reload may take: a hundred thousand rules are read and judged within it.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a client that is told of packets waits for the next before it looks around.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Lines that arrive in pieces.
+#[derive(Debug, Default)]
+struct JsonLines {
+    bytes: Vec<u8>,
+    /// Up to here they were taken.
+    taken: usize,
+}
+
+impl JsonLines {
+    fn add(&mut self, bytes: &[u8]) {
+        self.bytes.drain(..std::mem::take(&mut self.taken));
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The next whole line.
+    fn next(&mut self) -> Option<&[u8]> {
+        let rest = &self.bytes[self.taken..];
+        let end = rest.iter().position(|byte| *byte == b'\n')?;
+        self.taken += end + 1;
+        Some(&rest[..end])
+    }
+}
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -195,37 +222,115 @@ impl Client {
     /// # Errors
     /// See [`ClientError`]; [`ClientError::Refused`] says what is wrong with the configuration.
     pub fn reload(&self) -> Result<ReloadReport, ClientError> {
-        self.ask(Method::POST, "/v1/reload", RELOAD_TIMEOUT)
+        self.ask(Method::POST, "/v1/reload", Bytes::new(), RELOAD_TIMEOUT)
+    }
+
+    /// What would happen to a packet.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; [`ClientError::Refused`] says what is wrong with the query.
+    pub fn explain(&self, query: &ExplainQuery) -> Result<PacketReport, ClientError> {
+        self.ask(Method::POST, "/v1/explain", self.body(query)?, ANSWER_TIMEOUT)
+    }
+
+    /// Gives `each` what the daemon tells of single packets, until it returns false or the daemon has no more.
+    /// It is also called with nothing, some times a second.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; [`ClientError::Refused`] says what is wrong with the query.
+    pub fn tap(
+        &self,
+        query: &TapQuery,
+        mut each: impl FnMut(Option<TapEvent>) -> bool,
+    ) -> Result<(), ClientError> {
+        let body = self.body(query)?;
+        self.runtime()?.block_on(async {
+            let answer =
+                tokio::time::timeout(ANSWER_TIMEOUT, self.begin(Method::POST, "/v1/tap", body));
+            let answer = answer.await.map_err(|_| ClientError::TimedOut(self.socket.clone()))??;
+            let (status, mut body) = (answer.status(), answer.into_body());
+            let mut lines = JsonLines::default();
+            loop {
+                let frame = match tokio::time::timeout(TICK, body.frame()).await {
+                    Err(_) if each(None) => continue,
+                    Err(_) => return Ok(()),
+                    Ok(frame) => frame,
+                };
+                let Some(frame) = frame else { break };
+                let frame = frame.map_err(|error| self.not_understood(&error.to_string()))?;
+                lines.add(&frame.into_data().unwrap_or_default());
+                while status == StatusCode::OK
+                    && let Some(line) = lines.next()
+                {
+                    let event = serde_json::from_slice(line)
+                        .map_err(|error| self.not_understood(&error.to_string()))?;
+                    if !each(Some(event)) {
+                        return Ok(());
+                    }
+                }
+            }
+            if status == StatusCode::OK { Ok(()) } else { Err(self.refused(status, &lines.bytes)) }
+        })
+    }
+
+    fn body(&self, query: &impl serde::Serialize) -> Result<Bytes, ClientError> {
+        let text = serde_json::to_vec(query);
+        Ok(text.map_err(|error| self.not_understood(&error.to_string()))?.into())
+    }
+
+    fn runtime(&self) -> Result<tokio::runtime::Runtime, ClientError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map_err(|error| self.system(error))
+    }
+
+    fn refused(&self, status: StatusCode, body: &[u8]) -> ClientError {
+        let error = serde_json::from_slice::<Problem>(body)
+            .map_or_else(|_| String::from_utf8_lossy(body).into_owned(), |problem| problem.error);
+        ClientError::Refused { socket: self.socket.clone(), status: status.as_u16(), error }
     }
 
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        self.ask(Method::GET, path, ANSWER_TIMEOUT)
+        self.ask(Method::GET, path, Bytes::new(), ANSWER_TIMEOUT)
     }
 
     fn ask<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
+        body: Bytes,
         timeout: Duration,
     ) -> Result<T, ClientError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| self.system(error))?;
-        let (status, body) = runtime.block_on(async {
-            let answer = tokio::time::timeout(timeout, self.fetch(method, path)).await;
+        let (status, body) = self.runtime()?.block_on(async {
+            let answer = tokio::time::timeout(timeout, self.fetch(method, path, body)).await;
             answer.unwrap_or_else(|_| Err(ClientError::TimedOut(self.socket.clone())))
         })?;
         if status == StatusCode::OK {
             return serde_json::from_slice(&body)
                 .map_err(|error| self.not_understood(&error.to_string()));
         }
-        let error = serde_json::from_slice::<Problem>(&body)
-            .map_or_else(|_| String::from_utf8_lossy(&body).into_owned(), |problem| problem.error);
-        Err(ClientError::Refused { socket: self.socket.clone(), status: status.as_u16(), error })
+        Err(self.refused(status, &body))
     }
 
-    async fn fetch(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), ClientError> {
+    async fn fetch(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(StatusCode, Bytes), ClientError> {
+        let response = self.begin(method, path, body).await?;
+        let status = response.status();
+        let body = response.into_body().collect().await;
+        let body = body.map_err(|error| self.not_understood(&error.to_string()))?;
+        Ok((status, body.to_bytes()))
+    }
+
+    /// Sends a request; the answer's body is yet to come.
+    async fn begin(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, ClientError> {
         let stream =
             UnixStream::connect(&self.socket).await.map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
@@ -246,12 +351,10 @@ impl Client {
             .uri(path)
             .header(header::HOST, "localhost")
             .header(header::ACCEPT, "application/json")
-            .body(Empty::<Bytes>::new())
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(body))
             .map_err(|error| self.not_understood(&error.to_string()))?;
-        let response = sender.send_request(request).await.map_err(broken)?;
-        let status = response.status();
-        let body = response.into_body().collect().await.map_err(broken)?;
-        Ok((status, body.to_bytes()))
+        sender.send_request(request).await.map_err(broken)
     }
 
     fn system(&self, error: io::Error) -> ClientError {

@@ -8,17 +8,21 @@
 //! | `GET /v1/drops` | [`linecard_observe::DropsReport`] |
 //! | `GET /v1/filters` | [`linecard_observe::FiltersReport`] |
 //! | `POST /v1/reload` | [`linecard_observe::ReloadReport`], or 422 with what is wrong |
+//! | `POST /v1/tap`, a [`linecard_observe::TapQuery`] | [`linecard_observe::TapEvent`]s, one a line, until the client goes |
+//! | `POST /v1/explain`, a [`linecard_observe::ExplainQuery`] | [`linecard_observe::PacketReport`] |
 //! | `GET /v1/health` | [`linecard_observe::HealthReport`] |
 //!
 //! It is served on a unix socket, so that file permissions say who may ask, and by a thread of its
 //! own, so that a reader never delays a packet.
 
 pub mod client;
+mod feed;
 mod routes;
 pub mod server;
 mod socket;
 
 pub use client::{Client, ClientError};
+pub use feed::Feed;
 pub use routes::Source;
 pub use server::{Reserved, Server, ServerConfig};
 pub use socket::SocketError;

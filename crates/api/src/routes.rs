@@ -2,17 +2,21 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::QueryRejection;
+use axum::body::Body;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Query, State};
-use axum::http::{StatusCode, Uri};
+use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use linecard_observe::{
-    ConnectionQuery, ConnectionsReport, DropsReport, FiltersReport, HealthReport, NeighboursReport,
-    PortsReport, ProtectionReport, ReloadReport, RouteQuery, RoutesReport,
+    ConnectionQuery, ConnectionsReport, DropsReport, ExplainQuery, FiltersReport, HealthReport,
+    NeighboursReport, PacketReport, PortsReport, ProtectionReport, ReloadReport, RouteQuery,
+    RoutesReport, TapQuery,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::feed::{Feed, Lines};
 
 /// Where the answers come from: the daemon.
 ///
@@ -47,6 +51,20 @@ pub trait Source: Send + Sync + 'static {
     fn reload(&self) -> Result<ReloadReport, String> {
         Err("this daemon has no configuration file to read again".to_owned())
     }
+    /// Tells of single packets from now on. What the feed does with the daemon it does on the API's thread.
+    ///
+    /// # Errors
+    /// What is wrong with the query, or why nobody can be served now.
+    fn tap(&self, _query: &TapQuery) -> Result<Box<dyn Feed>, String> {
+        Err("this daemon tells of no packets".to_owned())
+    }
+    /// What would happen to a packet.
+    ///
+    /// # Errors
+    /// What is wrong with the query.
+    fn explain(&self, _query: &ExplainQuery) -> Result<PacketReport, String> {
+        Err("this daemon explains no packets".to_owned())
+    }
     /// The counters by reason.
     fn drops(&self) -> DropsReport {
         DropsReport::of(&self.ports())
@@ -80,6 +98,8 @@ pub(crate) fn router(source: Arc<dyn Source>) -> Router {
             get(|State(source): Shared| async move { Json(source.protection()) }),
         )
         .route("/v1/reload", post(reload))
+        .route("/v1/tap", post(tap))
+        .route("/v1/explain", post(explain))
         .route("/v1/routes", get(routes))
         .route("/v1/connections", get(connections))
         .fallback(unknown)
@@ -121,9 +141,36 @@ async fn reload(State(source): State<Arc<dyn Source>>) -> Response {
     }
 }
 
+async fn tap(
+    State(source): State<Arc<dyn Source>>,
+    query: Result<Json<TapQuery>, JsonRejection>,
+) -> Response {
+    match query.map_err(|rejection| rejection.body_text()).and_then(|Json(it)| source.tap(&it)) {
+        Ok(feed) => {
+            let json_lines = [(header::CONTENT_TYPE, "application/x-ndjson")];
+            (json_lines, Body::new(Lines::new(feed))).into_response()
+        }
+        Err(error) => problem(StatusCode::UNPROCESSABLE_ENTITY, error),
+    }
+}
+
+async fn explain(
+    State(source): State<Arc<dyn Source>>,
+    query: Result<Json<ExplainQuery>, JsonRejection>,
+) -> Response {
+    let asked = query.map_err(|rejection| rejection.body_text());
+    match asked.and_then(|Json(query)| source.explain(&query)) {
+        Ok(report) => Json(report).into_response(),
+        Err(error) => problem(StatusCode::UNPROCESSABLE_ENTITY, error),
+    }
+}
+
 async fn unknown(uri: Uri) -> Response {
     let known = "/v1/ports, /v1/routes, /v1/neighbours, /v1/drops, /v1/filters, /v1/connections, /v1/protection, \
                  /v1/health";
-    let error = format!("there is no {}: GET one of {known}, or POST /v1/reload", uri.path());
+    let error = format!(
+        "there is no {}: GET one of {known}, or POST /v1/reload, /v1/tap, /v1/explain",
+        uri.path()
+    );
     problem(StatusCode::NOT_FOUND, error)
 }

@@ -25,7 +25,7 @@ pub use idle::{IdlePolicy, clock_nanoseconds};
 pub use originate::REPLY_LIMIT;
 pub use punt::{PuntLimit, PuntSink};
 pub use tap::{
-    Explained, Explainer, Kind, Order, OrderId, Policed, Record, Selection, Stage, Step,
+    Explained, Explainer, Kind, Order, OrderId, Policed, Record, Selection, Stage, Step, Tap,
     TapCapacities, TapOrders, TapReader, TapTaken, TapUpdate,
 };
 pub use worker::{Worker, WorkerConfig, WorkerPort};

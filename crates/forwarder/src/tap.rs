@@ -86,6 +86,10 @@ struct Selected {
     /// How it stood behind the last stage that was looked at.
     verdict: Verdict,
     state: Option<ConnectionState>,
+    /// The last thing that is known about it, and the stage that decided last with what it knew: what is told of a
+    /// packet that is captured.
+    known: Option<Step>,
+    decider: [Option<Step>; 2],
 }
 
 /// What one packet went through.
@@ -95,8 +99,8 @@ struct Steps {
     steps: [Step; STEPS_MAX],
 }
 
-/// One worker's tap.
-pub(crate) struct Tap {
+/// One worker's tap, to be given to [`crate::Worker::tap`].
+pub struct Tap {
     /// `None` where nobody can order anything.
     orders: Option<Reader<TapOrders>>,
     is_real: bool,
@@ -110,15 +114,21 @@ pub(crate) struct Tap {
 }
 
 impl Tap {
-    /// A tap that takes these orders, and who reads what it tells.
-    pub(crate) fn new(
-        orders: Option<&Subscription<TapOrders>>,
-        capacities: &TapCapacities,
-    ) -> (Self, TapReader) {
+    /// A tap that takes these orders, and who reads what it tells. Allocates all that it takes.
+    #[must_use]
+    pub fn new(orders: &Subscription<TapOrders>, capacities: &TapCapacities) -> (Self, TapReader) {
+        let (mut tap, reader) = Self::without_orders(capacities);
+        tap.orders = Some(orders.reader());
+        tap.release();
+        (tap, reader)
+    }
+
+    /// A tap that nobody can order anything of.
+    fn without_orders(capacities: &TapCapacities) -> (Self, TapReader) {
         let (writer, reader) = ring::new(capacities);
         let steps = || Steps { len: 0, steps: [Step::NOTHING; STEPS_MAX] };
         let tap = Self {
-            orders: orders.map(Subscription::reader),
+            orders: None,
             is_real: true,
             selected: Vec::with_capacity(2 * BATCH_PACKETS_MAX),
             bytes: Vec::with_capacity(capacities.bytes_max),
@@ -178,6 +188,8 @@ impl Tap {
             traced,
             verdict: Verdict::Undecided,
             state: None,
+            known: None,
+            decider: [None; 2],
         });
     }
 
@@ -206,7 +218,15 @@ impl Tap {
                 }
             }
             let steps = selected.traced.and_then(|at| self.traces.get(usize::from(at)));
-            let steps = steps.map_or(&[][..], |steps| &steps.steps[..steps.len]);
+            let mut decider = [Step::NOTHING; 2];
+            let mut told = 0;
+            // Of a rule's packets nobody has followed the way.
+            let is_followed = selection.kind == Kind::Capture;
+            for step in selected.decider.into_iter().flatten().filter(|_| is_followed) {
+                decider[told] = step;
+                told += 1;
+            }
+            let steps = steps.map_or(&decider[..told], |steps| &steps.steps[..steps.len]);
             let start = start as usize;
             let bytes = &self.bytes[start..start + usize::from(captured)];
             let record = Record {
@@ -231,7 +251,26 @@ impl Tap {
         self.traced = 0;
     }
 
-    fn note(traces: &mut [Steps], selected: &Selected, step: Step) {
+    /// Writes down what is known about a packet.
+    fn note(traces: &mut [Steps], selected: &mut Selected, step: Step) {
+        selected.known = Some(step);
+        Self::tell(traces, selected, step);
+    }
+
+    /// Writes down how a stage has decided.
+    fn note_decision(
+        traces: &mut [Steps],
+        selected: &mut Selected,
+        stage: Stage,
+        verdict: Verdict,
+    ) {
+        selected.verdict = verdict;
+        let step = Step::Decided(stage, verdict);
+        selected.decider = [selected.known.take(), Some(step)];
+        Self::tell(traces, selected, step);
+    }
+
+    fn tell(traces: &mut [Steps], selected: &Selected, step: Step) {
         let steps = selected.traced.and_then(|at| traces.get_mut(usize::from(at)));
         if let Some(Steps { len, steps }) = steps
             && let Some(place) = steps.get_mut(*len)

@@ -18,7 +18,7 @@ use crate::idle::{Idle, IdlePolicy};
 use crate::originate::OwnPackets;
 use crate::punt::{Neighbours, PortPuntLimits, PuntLimit, PuntSink, TokenBucket};
 use crate::services::{ConnectionService, FilterService, PoliceService, Services, SourceService};
-use crate::tap::{Nobody, Stage, Tap, TapCapacities, TapOrders, TapReader, Watch};
+use crate::tap::{Nobody, Stage, Tap, Watch};
 
 /// How often a worker asks the kernel what it dropped on the worker's queues.
 const KERNEL_COUNTERS_INTERVAL_NANOSECONDS: u64 = 1_000_000_000;
@@ -245,16 +245,9 @@ impl Worker {
         self.pipeline.services.connections = Some(ConnectionService::new(tables, scratch, stats));
     }
 
-    /// Tells of single packets from the next round on, to whoever publishes an order among these; and who reads
-    /// what it tells. Allocates all that it takes.
-    pub fn tap(
-        &mut self,
-        orders: &Subscription<TapOrders>,
-        capacities: &TapCapacities,
-    ) -> TapReader {
-        let (tap, reader) = Tap::new(Some(orders), capacities);
+    /// Tells of single packets from the next round on, to whoever orders it of this tap.
+    pub fn tap(&mut self, tap: Tap) {
         self.tap = Some(tap);
-        reader
     }
 
     /// Lets go of all tables, for a worker that goes to sleep: it would keep the control side from changing
@@ -323,13 +316,20 @@ impl Worker {
     /// Takes the batch to its end.
     fn carry_batch(&mut self, now_nanoseconds: u64) {
         let (memory, tables) = (&mut self.memory, self.tables.get());
-        match &mut self.tap {
+        let is_armed = match &mut self.tap {
             Some(tap) if tap.is_armed() => {
                 self.pipeline.run(memory, tables, now_nanoseconds, tap);
+                true
             }
-            tap => self.pipeline.run(memory, tables, now_nanoseconds, &mut Nobody(tap.as_mut())),
-        }
-        if let Some(offers) = &mut self.route_offers {
+            tap => {
+                self.pipeline.run(memory, tables, now_nanoseconds, &mut Nobody(tap.as_mut()));
+                false
+            }
+        };
+        // Somebody wants to see packets here, so none is to go round the worker.
+        if let Some(offers) = &mut self.route_offers
+            && !is_armed
+        {
             offers.gather(&self.pipeline.batch, &self.memory, self.tables.get());
         }
         let mut egress = Egress {

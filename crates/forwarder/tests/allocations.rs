@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use common::{Rig, RigConfig, to_router};
-use linecard_forwarder::{TapCapacities, TapOrders, TapUpdate, Worker};
+use linecard_forwarder::{Tap, TapCapacities, TapOrders, TapUpdate, Worker};
 use linecard_io::RouteCache;
 use linecard_packet::{DropReason, Origin, PortId};
 use linecard_services::connection::{
@@ -128,7 +128,8 @@ fn switch_all_on(worker: &mut Worker) {
     };
     let tables = Arc::new(ConnectionTables::new(&config, 7));
     let orders: Writer<TapOrders, TapUpdate> = Writer::new(TapOrders::new(), TapOrders::new());
-    worker.tap(&orders.subscription(), &TapCapacities::default());
+    let (tap, _) = Tap::new(&orders.subscription(), &TapCapacities::default());
+    worker.tap(tap);
     worker.connections(tables, ConnectionScratch::new(0, 3), ConnectionStats::default());
 }
 

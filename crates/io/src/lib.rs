@@ -34,7 +34,7 @@ pub use memory::{MemoryConfig, PacketMemory};
 pub use memory_port::{MemoryPeer, MemoryPort};
 pub use packet_gate::PacketGate;
 pub use packet_port::{PacketPort, PacketPortError, PacketPortOptions};
-pub use pcap_port::{CaptureError, PcapPort};
+pub use pcap_port::{AnnotatedCapture, CaptureError, PcapPort};
 pub use port::{KernelCounters, PortQueue};
 pub use protection::{ClassLimit, ClassTotals, ProtectionClass, ProtectionLimits};
 pub use punt_device::{PuntDevice, PuntQueue};

@@ -10,6 +10,7 @@
 //! of two, reads the timestamp offset as little-endian in big-endian files and loses the cause of
 //! read errors. What a port needs of both formats is shorter than working around that.
 
+mod annotated;
 mod error;
 mod pcap;
 mod pcapng;
@@ -24,6 +25,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
+pub use annotated::AnnotatedCapture;
 pub use error::CaptureError;
 use reader::Reader;
 use writer::Writer;

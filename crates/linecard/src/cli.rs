@@ -66,6 +66,7 @@ Examples:
   linecard demo                              see it work
   linecard run --port eth0 --port eth1       forward between two interfaces
   linecard show drops                        see why packets did not go on
+  linecard trace --dropped                   see it packet by packet
   linecard replay in.pcap --output out.pcap  forward a capture, without privileges
 
 Exit status: 0 done, 1 failed (of `show health` also: the daemon is not well), 2 not understood.";
@@ -113,6 +114,39 @@ and is named. Counters of rules that stay go on.")]
         #[command(flatten)]
         daemon: Daemon,
     },
+    /// See what each stage does with the next packets, and which rule, route or policer decides
+    #[command(after_help = "\
+Examples:
+  linecard trace --dropped                           why are packets dropped?
+  linecard trace tcp destination-port 443 --count 1  the match language is that of filters
+  linecard trace source 192.0.2.0/24 --port eth1 --timeout 10 --json | jq .summary
+
+The exit status is 1 when no packet came. While a trace runs the route cache stands aside. Packets that
+the classifier leaves to the kernel are not seen; `linecard explain` tells of them.")]
+    Trace(TraceArgs),
+    /// See what would happen to an imagined packet
+    #[command(after_help = "\
+Examples:
+  linecard explain 192.0.2.1 → 198.51.100.9 tcp/443 in eth1
+  linecard explain '192.0.2.1 -> 198.51.100.9 udp/53 source-port 53 ttl 3 in eth1'
+  linecard explain 2001:db8::1 to 2001:db8::2 icmpv6/128 length 1400 dscp 46 vlan 100 in eth1
+  linecard explain --port eth1 --frame 02000000000102...
+
+What can be said: tcp/PORT, udp/PORT, icmp/TYPE/CODE, icmpv6/TYPE/CODE or protocol/NUMBER, and behind
+`in`, `ttl`, `dscp`, `vlan`, `length`, `source-port` and `flags` (syn+ack) a value. A shell takes -> for
+something else: quote it. Nothing is sent, counted or charged; policers are asked as if their buckets
+were full.")]
+    Explain(ExplainArgs),
+    /// Write the next packets as pcapng, with what became of each as its comment
+    #[command(after_help = "\
+Examples:
+  linecard capture --dropped -w dropped.pcapng
+  linecard capture udp destination-port 53 --count 100 -w - | tshark -r - -T fields -e frame.comment
+  linecard capture -w - | wireshark -k -i -
+
+Packets are as they were received. What was forwarded, punted or dropped, and by what, stands in the
+packet comments.")]
+    Capture(CaptureArgs),
     /// Show Linecard at work: on network namespaces as root, else in memory
     #[command(after_help = "\
 Examples:
@@ -193,6 +227,75 @@ pub(crate) struct ReplayArgs {
         value_hint = ValueHint::FilePath
     )]
     pub(crate) output: Option<PathBuf>,
+}
+
+/// Which packets are meant.
+#[derive(Debug, Args)]
+pub(crate) struct TapArgs {
+    #[command(flatten)]
+    pub(crate) daemon: Daemon,
+    /// Which packets, in the match language of filters [default: all]
+    #[arg(value_name = "MATCH")]
+    pub(crate) condition: Vec<String>,
+    /// Only packets that come in by this port
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Option<String>,
+    /// Only packets that are dropped
+    #[arg(long)]
+    pub(crate) dropped: bool,
+    /// End after so many seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TraceArgs {
+    #[command(flatten)]
+    pub(crate) tap: TapArgs,
+    /// End after so many packets
+    #[arg(
+        long,
+        short = 'n',
+        value_name = "NUMBER",
+        default_value = "10",
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    pub(crate) count: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CaptureArgs {
+    #[command(flatten)]
+    pub(crate) tap: TapArgs,
+    /// The file to write, or - for stdout
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) write: PathBuf,
+    /// End after so many packets [default: go on]
+    #[arg(
+        long,
+        short = 'n',
+        value_name = "NUMBER",
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    pub(crate) count: Option<u64>,
+    /// Bytes of each packet at the most [default: all]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) snaplen: Option<u16>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    #[command(flatten)]
+    pub(crate) daemon: Daemon,
+    /// The packet: SOURCE → DESTINATION, and what else is to be said of it
+    #[arg(value_name = "PACKET", required_unless_present = "frame")]
+    pub(crate) packet: Vec<String>,
+    /// The port it comes in by, where the packet does not say it
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Option<String>,
+    /// The whole frame in hexadecimal digits; a destination MAC address of zeroes is the router's
+    #[arg(long, value_name = "HEX", conflicts_with = "packet", requires = "port")]
+    pub(crate) frame: Option<String>,
 }
 
 /// How to reach the daemon.

@@ -13,6 +13,7 @@ mod advice;
 mod claim;
 mod connections;
 mod control_loop;
+mod explain;
 mod filters;
 mod link_watch;
 mod live_ports;
@@ -23,6 +24,8 @@ mod redirects;
 mod reload;
 mod services;
 mod source;
+mod taps;
+mod words;
 mod workers;
 
 use std::os::unix::net::UnixStream;
@@ -35,6 +38,7 @@ use linecard_api::{Server, ServerConfig};
 use linecard_control::config::Config;
 use linecard_control::mirror::Mirror;
 use linecard_control::rib::{LocalUpdate, Rib};
+use linecard_forwarder::Explainer;
 use linecard_io::{DeadManSwitch, LocalAddresses, PuntDevice, RouteCache};
 use linecard_packet::PortId;
 use linecard_services::route::RouteTables;
@@ -51,6 +55,7 @@ pub(crate) use self::redirects::{is_veth, takes_frames};
 use self::reload::Origin;
 use self::services::Services;
 use self::source::{DaemonSource, Shared};
+use self::taps::Taps;
 use self::workers::Workers;
 
 /// Runs until SIGINT, SIGTERM or SIGHUP.
@@ -88,8 +93,14 @@ pub(crate) fn run(config: Config, path: Option<PathBuf>) -> anyhow::Result<()> {
     let bypassed = advice::give(&served, &rib);
     let tables = (publisher.writer(), cache.as_ref());
     let ways = (&punt, live.as_ref());
-    let mut workers =
-        Workers::start(&config, &plan, &mut served, ways, tables, &mut services, &switch)?;
+    let mut taps = Taps::new(cache.clone());
+    let told = (&mut services, &mut taps);
+    let mut workers = Workers::start(&config, &plan, &mut served, ways, tables, told, &switch)?;
+    let seed = workers.flow_hash_seed();
+    let mut explainer =
+        Explainer::new(&publisher.writer().subscription(), seed, config.memory.frame_bytes)
+            .context("map a frame of packet memory")?;
+    services.explain_by(&mut explainer);
     if let Ok(redirects) = &redirects {
         redirects.serve(&served);
     }
@@ -103,6 +114,8 @@ pub(crate) fn run(config: Config, path: Option<PathBuf>) -> anyhow::Result<()> {
         redirects,
         live,
         services: Mutex::new(services),
+        taps: Mutex::new(taps),
+        explainer: Mutex::new(explainer),
         origin: Origin { config, path },
     });
     let control = ControlLoop {

@@ -8,10 +8,12 @@ pub mod drops;
 pub mod filters;
 pub mod health;
 pub mod neighbours;
+mod packet_text;
 pub mod ports;
 pub mod protection;
 pub mod route_cache;
 pub mod routes;
+pub mod trace;
 
 pub use connections::{
     ConnectionQuery, ConnectionReport, ConnectionStateReport, ConnectionSummary, ConnectionsReport,
@@ -20,6 +22,7 @@ pub use drops::{DropsReport, PortPackets, ReasonReport};
 pub use filters::{FilterReport, FiltersReport, ReloadReport, RuleReport};
 pub use health::{HealthReport, HealthState};
 pub use neighbours::{NeighbourReport, NeighbourState, NeighboursReport};
+pub use packet_text::packet_text;
 pub use ports::{PassedReport, PortReport, PortState, PortsReport};
 pub use protection::{ClassReport, PortProtectionReport, ProtectionReport};
 pub use route_cache::{
@@ -27,3 +30,6 @@ pub use route_cache::{
     RouteCacheReport, RouteCacheState,
 };
 pub use routes::{NextHopReport, RouteKind, RouteQuery, RouteReport, RoutesReport};
+pub use trace::{
+    ExplainQuery, Fate, PacketReport, StepReport, TapEvent, TapKind, TapQuery, VerdictReport,
+};

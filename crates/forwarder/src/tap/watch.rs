@@ -15,7 +15,7 @@ use linecard_tables::hash::FlowHash;
 use linecard_tables::meter::Colour;
 
 use super::record::Policed;
-use super::{Kind, Selected, Selection, Stage, Step, Tap};
+use super::{Selected, Selection, Stage, Step, Tap};
 
 /// The states of a batch's packets, where connections are tracked.
 pub(crate) type States<'a> = Option<&'a [ConnectionState; BATCH_PACKETS_MAX]>;
@@ -125,8 +125,7 @@ impl Watch for Tap {
             let Some(&verdict) = batch.verdicts.get(usize::from(selected.selection.place)) else {
                 continue;
             };
-            selected.verdict = verdict;
-            Self::note(&mut self.traces, selected, Step::Decided(Stage::Parse, verdict));
+            Self::note_decision(&mut self.traces, selected, Stage::Parse, verdict);
         }
     }
 
@@ -137,7 +136,7 @@ impl Watch for Tap {
         tables: &SourceTables,
         routes: &RouteTables,
     ) {
-        for selected in traced(&self.selected).filter(|it| it.verdict.is_undecided()) {
+        for selected in ordered(&mut self.selected).filter(|it| it.verdict.is_undecided()) {
             let Some((packet, metadata)) = packet_of(selected, batch, memory) else { continue };
             if let Some(facts) = source::explain(tables, routes, packet, metadata) {
                 Self::note(&mut self.traces, selected, Step::Source(facts));
@@ -145,13 +144,16 @@ impl Watch for Tap {
         }
     }
 
-    fn classified(&mut self, _batch: &Batch, states: States<'_>) {
+    fn classified(&mut self, batch: &Batch, states: States<'_>) {
         let Some(states) = states else { return };
-        // Those that kept their bytes for a rule are no order's.
-        for selected in self.selected.iter_mut().filter(|it| it.verdict.is_undecided()) {
-            let state = states[usize::from(selected.selection.place)];
-            selected.state = Some(state);
-            Self::note(&mut self.traces, selected, Step::State(state));
+        for selected in &mut self.selected {
+            let place = usize::from(selected.selection.place);
+            let is_ip = batch.metadata.get(place).is_some_and(|it| it.layer3 != Layer3::Other);
+            // What was dropped is asked about no more.
+            if is_ip && !matches!(selected.verdict, Verdict::Drop(_)) {
+                selected.state = Some(states[place]);
+                Self::note(&mut self.traces, selected, Step::State(states[place]));
+            }
         }
     }
 
@@ -163,17 +165,15 @@ impl Watch for Tap {
         tables: &FilterTables,
         states: States<'_>,
     ) {
-        for selected in traced(&self.selected) {
+        for selected in ordered(&mut self.selected) {
             let Some(packet) = packet_of(selected, batch, memory) else { continue };
             let place = usize::from(selected.selection.place);
-            let (hook, is_classified) = match (is_output, selected.verdict) {
-                (false, Verdict::Undecided) => (Hook::Input(packet.1.in_port), true),
-                // Nobody looked for the connections of packets that parse has punted.
-                (false, Verdict::Punt(_)) => (Hook::Input(packet.1.in_port), false),
-                (true, Verdict::Forward { port, .. }) => (Hook::Output(port), true),
+            let hook = match (is_output, selected.verdict) {
+                (false, Verdict::Undecided | Verdict::Punt(_)) => Hook::Input(packet.1.in_port),
+                (true, Verdict::Forward { port, .. }) => Hook::Output(port),
                 _ => continue,
             };
-            let state = states.filter(|_| is_classified).map(|states| states[place]);
+            let state = states.map(|states| states[place]);
             rules_of(tables, hook, packet, state, |hit| {
                 Self::note(&mut self.traces, selected, Step::Rule(hook, hit));
             });
@@ -182,7 +182,7 @@ impl Watch for Tap {
 
     fn metered(&mut self, place: u8, policer: PolicerId, colour: Colour) {
         let step = Step::Policed(Policed { policer, colour, is_imagined: !self.is_real });
-        for selected in traced(&self.selected).filter(|it| it.selection.place == place) {
+        for selected in ordered(&mut self.selected).filter(|it| it.selection.place == place) {
             Self::note(&mut self.traces, selected, step);
         }
     }
@@ -194,7 +194,7 @@ impl Watch for Tap {
         tables: &RouteTables,
         hash: &FlowHash,
     ) {
-        for selected in traced(&self.selected).filter(|it| it.verdict.is_undecided()) {
+        for selected in ordered(&mut self.selected).filter(|it| it.verdict.is_undecided()) {
             let Some(packet) = packet_of(selected, batch, memory) else { continue };
             let place = selected.selection.place;
             if !is_looked_up(batch.verdicts.get(usize::from(place))) {
@@ -219,15 +219,14 @@ impl Watch for Tap {
             let Some(&verdict) = verdict.filter(|verdict| **verdict != selected.verdict) else {
                 continue;
             };
-            selected.verdict = verdict;
-            Self::note(&mut self.traces, selected, Step::Decided(stage, verdict));
+            Self::note_decision(&mut self.traces, selected, stage, verdict);
         }
     }
 }
 
-/// Those of which each step is told.
-fn traced(selected: &[Selected]) -> impl Iterator<Item = &Selected> {
-    selected.iter().filter(|selected| selected.selection.kind == Kind::Trace)
+/// Those of which it is told what the stages did.
+fn ordered(selected: &mut [Selected]) -> impl Iterator<Item = &mut Selected> {
+    selected.iter_mut().filter(|selected| selected.selection.kind.is_ordered())
 }
 
 fn packet_of<'a>(

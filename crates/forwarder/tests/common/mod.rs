@@ -15,8 +15,8 @@ use std::net::Ipv6Addr;
 use std::sync::{Arc, Mutex};
 
 use linecard_forwarder::{
-    Explainer, IdlePolicy, Kind, Order, OrderId, PuntLimit, PuntSink, TapCapacities, TapOrders,
-    TapReader, TapUpdate, Worker, WorkerConfig, WorkerPort,
+    Explainer, IdlePolicy, Kind, Order, OrderId, PuntLimit, PuntSink, Tap, TapCapacities,
+    TapOrders, TapReader, TapUpdate, Worker, WorkerConfig, WorkerPort,
 };
 use linecard_io::{MemoryConfig, MemoryPeer, PacketMemory, memory_port};
 use linecard_packet::{
@@ -97,7 +97,8 @@ impl Tracer {
         let everything = Order::new(OrderId(7), Kind::Trace, Match::default(), u64::MAX);
         orders.append(TapUpdate::Arm(Arc::new(everything)));
         assert_eq!(orders.publish(), Publish::Published);
-        let reader = worker.tap(&orders.subscription(), &TapCapacities::default());
+        let (tap, reader) = Tap::new(&orders.subscription(), &TapCapacities::default());
+        worker.tap(tap);
         let explainer = Explainer::new(&tables.subscription(), FLOW_HASH_SEED, 2048);
         Self { orders, reader, explainer: explainer.expect("memory for a packet") }
     }

@@ -1,6 +1,6 @@
 //! Rules that copy packets, give them a forwarding class, log and sample them.
 
-use linecard_forwarder::{Kind, TapCapacities, TapOrders, TapReader, TapTaken, TapUpdate};
+use linecard_forwarder::{Kind, Tap, TapCapacities, TapOrders, TapReader, TapTaken, TapUpdate};
 use linecard_packet::{DropReason, Origin, PortId, PuntReason, Verdict, Withheld};
 use linecard_services::filter::{Action, Match, Rule};
 use linecard_tables::publication::Writer;
@@ -134,7 +134,8 @@ fn telling(sample_one_in: u32) -> (Rig, TapReader) {
     let rule = Rule { log: true, sample_one_in, ..rule("all", Match::default(), Action::Drop) };
     attach(&mut rig, &Setup { filters: vec![input(0, vec![rule])], ..Setup::default() });
     let orders: Writer<TapOrders, TapUpdate> = Writer::new(TapOrders::new(), TapOrders::new());
-    let reader = rig.worker.tap(&orders.subscription(), &TapCapacities::default());
+    let (tap, reader) = Tap::new(&orders.subscription(), &TapCapacities::default());
+    rig.worker.tap(tap);
     (rig, reader)
 }
 

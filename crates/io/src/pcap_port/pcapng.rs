@@ -16,6 +16,9 @@ const SIMPLE_PACKET: u32 = 3;
 const ENHANCED_PACKET: u32 = 6;
 
 const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
+const OPTION_END: u16 = 0;
+const OPTION_COMMENT: u16 = 1;
+const OPTION_INTERFACE_NAME: u16 = 2;
 const OPTION_TIMESTAMP_RESOLUTION: u16 = 9;
 const OPTION_TIMESTAMP_OFFSET: u16 = 14;
 
@@ -196,6 +199,12 @@ fn units_per_second(resolution: u8) -> Result<u64, Failure> {
 
 /// Appends a section header, and the description of one Ethernet interface that counts nanoseconds.
 pub(super) fn write_header(buffer: &mut Vec<u8>) {
+    write_section(buffer);
+    write_interface(buffer, None, 0);
+}
+
+/// Appends a section header.
+pub(super) fn write_section(buffer: &mut Vec<u8>) {
     let start = begin_block(buffer, SECTION_HEADER);
     buffer.extend_from_slice(&BYTE_ORDER_MAGIC.to_le_bytes());
     buffer.extend_from_slice(&1u16.to_le_bytes());
@@ -203,28 +212,68 @@ pub(super) fn write_header(buffer: &mut Vec<u8>) {
     // The section's length is not known in advance: -1.
     buffer.extend_from_slice(&[0xff; 8]);
     end_block(buffer, start);
+}
 
+/// Appends the description of an Ethernet interface that counts nanoseconds.
+pub(super) fn write_interface(buffer: &mut Vec<u8>, name: Option<&str>, snap_bytes: u32) {
     let start = begin_block(buffer, INTERFACE_DESCRIPTION);
     buffer.extend_from_slice(&LINK_TYPE_ETHERNET.to_le_bytes());
-    buffer.extend_from_slice(&[0; 6]);
-    buffer.extend_from_slice(&OPTION_TIMESTAMP_RESOLUTION.to_le_bytes());
-    buffer.extend_from_slice(&1u16.to_le_bytes());
-    buffer.extend_from_slice(&[9, 0, 0, 0]);
-    buffer.extend_from_slice(&[0; 4]);
+    buffer.extend_from_slice(&[0; 2]);
+    buffer.extend_from_slice(&snap_bytes.to_le_bytes());
+    if let Some(name) = name {
+        write_option(buffer, OPTION_INTERFACE_NAME, name.as_bytes());
+    }
+    write_option(buffer, OPTION_TIMESTAMP_RESOLUTION, &[9]);
+    write_option(buffer, OPTION_END, &[]);
     end_block(buffer, start);
 }
 
 /// Appends a packet as an enhanced packet block.
 pub(super) fn write_packet(buffer: &mut Vec<u8>, timestamp_nanoseconds: u64, packet: &[u8]) {
+    let packet = (packet, packet.len() as u32);
+    let start = begin_packet(buffer, (0, timestamp_nanoseconds), packet);
+    end_block(buffer, start);
+}
+
+/// Appends a packet with a comment.
+pub(super) fn write_annotated_packet(
+    buffer: &mut Vec<u8>,
+    at: (u32, u64),
+    packet: (&[u8], u32),
+    comment: &str,
+) {
+    let start = begin_packet(buffer, at, packet);
+    write_option(buffer, OPTION_COMMENT, comment.as_bytes());
+    write_option(buffer, OPTION_END, &[]);
+    end_block(buffer, start);
+}
+
+/// The part of an enhanced packet block that has no options.
+fn begin_packet(
+    buffer: &mut Vec<u8>,
+    (interface, timestamp_nanoseconds): (u32, u64),
+    (packet, original): (&[u8], u32),
+) -> usize {
     let start = begin_block(buffer, ENHANCED_PACKET);
     let (high, low) = ((timestamp_nanoseconds >> 32) as u32, timestamp_nanoseconds as u32);
-    let length = packet.len() as u32;
-    for field in [0, high, low, length, length] {
+    for field in [interface, high, low, packet.len() as u32, original] {
         buffer.extend_from_slice(&field.to_le_bytes());
     }
-    buffer.extend_from_slice(packet);
-    buffer.resize(buffer.len() + packet.len().next_multiple_of(4) - packet.len(), 0);
-    end_block(buffer, start);
+    write_padded(buffer, packet);
+    start
+}
+
+/// An option; what is longer than options can be is cut.
+fn write_option(buffer: &mut Vec<u8>, code: u16, value: &[u8]) {
+    let value = &value[..value.len().min(usize::from(u16::MAX))];
+    buffer.extend_from_slice(&code.to_le_bytes());
+    buffer.extend_from_slice(&(value.len() as u16).to_le_bytes());
+    write_padded(buffer, value);
+}
+
+fn write_padded(buffer: &mut Vec<u8>, bytes: &[u8]) {
+    buffer.extend_from_slice(bytes);
+    buffer.resize(buffer.len() + bytes.len().next_multiple_of(4) - bytes.len(), 0);
 }
 
 fn begin_block(buffer: &mut Vec<u8>, kind: u32) -> usize {

@@ -1,15 +1,18 @@
 //! The commands, one file each.
 
 mod bench;
+mod capture;
 mod check;
 mod completions;
 mod connections;
 mod expected_route_cache;
+mod explain;
 mod man;
 mod reload;
 mod replay;
 mod run;
 mod show;
+mod trace;
 mod watch;
 
 use std::process::ExitCode;
@@ -24,6 +27,9 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Replay(args) => replay::run(args, cli.json),
         Command::Show(command) => show::run(command, cli.json),
         Command::Reload { daemon } => reload::run(&daemon, cli.json),
+        Command::Trace(args) => trace::run(&args, cli.json),
+        Command::Explain(args) => explain::run(&args, cli.json),
+        Command::Capture(args) => capture::run(&args),
         Command::Bench(args) => bench::run(&args, cli.json),
         Command::Demo(args) => crate::demo::run(args, cli.json),
         Command::Completions { shell } => completions::run(shell),

@@ -87,6 +87,11 @@ impl Connections {
         })
     }
 
+    /// The tables, where connections are tracked.
+    pub(super) fn tables(&self) -> Option<Arc<ConnectionTables>> {
+        self.tracked.as_ref().map(|tracked| Arc::clone(&tracked.tables))
+    }
+
     /// Why another configuration takes a restart, if it does: for tables that are there are not made larger, and
     /// workers that run are not given any.
     pub(super) fn needs_restart(&self, config: &Config) -> Option<&'static str> {

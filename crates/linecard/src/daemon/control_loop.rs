@@ -71,6 +71,9 @@ impl ControlLoop<'_> {
                 patience = patience.min(BUSY);
             }
             self.shared.services().connections.sweep(Instant::now());
+            if !self.shared.taps().publish() {
+                patience = patience.min(BUSY);
+            }
             self.follow_addresses();
             links.look(self.shared, self.punt, self.workers);
             targets.look(Instant::now(), self.shared);

@@ -14,7 +14,7 @@ use linecard_observe::{FilterReport, FiltersReport, RuleReport};
 use linecard_packet::PortId;
 use linecard_services::filter::{
     Action, Filter, FilterCapacities, FilterStats, FilterStatsReader, FilterTables, FilterUpdate,
-    Hook, NO_COUNTER, Program, RuleCount,
+    Hook, NO_COUNTER, Program, RuleCount, RuleHit,
 };
 use linecard_tables::publication::{Publish, Subscription, Writer};
 use tracing::info;
@@ -137,6 +137,35 @@ impl Filters {
             return self.writer.settle() == Publish::Published;
         }
         self.writer.publish() == Publish::Published
+    }
+
+    /// What makes readers of what stands where.
+    pub(super) fn subscription(&self) -> Subscription<FilterTables> {
+        self.writer.subscription()
+    }
+
+    /// The names of the filter and of the rule that has matched a packet at `hook`, and what the rule asks for.
+    pub(super) fn name_of(&self, hook: Hook, hit: &RuleHit) -> (String, String, String) {
+        let place = match hook {
+            Hook::Input(PortId(port)) => (false, port),
+            Hook::Output(PortId(port)) => (true, port),
+        };
+        let number = hit.rule as usize;
+        // The rules may have changed since the packet was asked about.
+        let held = self.attached.get(&place).map(|filter| &self.held[*filter]);
+        let held = held.filter(|held| held.counters.get(number) == Some(&hit.counter));
+        let Some(held) = held else {
+            let unknown = || "changed since".to_owned();
+            return (unknown(), format!("number {}", number + 1), unknown());
+        };
+        let (name, condition) = match held.filter.rules.get(number) {
+            Some(rule) => {
+                let text = MatchText { condition: &rule.condition, ports: &self.ports };
+                (rule.name.clone(), text.to_string())
+            }
+            None => (DEFAULT.trim_start().to_owned(), "any".to_owned()),
+        };
+        (held.configured.name.clone(), name, condition)
     }
 
     /// All filters with what their rules have counted.

@@ -8,7 +8,7 @@
 //! The lock around this is held by the control loop and the API's thread, never by a worker.
 
 use linecard_control::config::Config;
-use linecard_forwarder::Worker;
+use linecard_forwarder::{Explainer, Worker};
 use linecard_services::filter::{FilterStats, FilterTables};
 use linecard_tables::publication::Subscription;
 
@@ -38,6 +38,14 @@ impl Services {
         WorkerServices {
             filters: self.filters.for_worker(),
             connections: self.connections.for_worker(),
+        }
+    }
+
+    /// Lets imagined packets pass the services that packets pass.
+    pub(super) fn explain_by(&self, explainer: &mut Explainer) {
+        explainer.filter(&self.filters.subscription());
+        if let Some(tables) = self.connections.tables() {
+            explainer.connections(tables);
         }
     }
 

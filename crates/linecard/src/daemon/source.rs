@@ -6,28 +6,30 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use ipnet::IpNet;
-use linecard_api::Source;
+use linecard_api::{Feed, Source};
 use linecard_control::facts::{NeighbourState as NeighbourFact, RouteTarget, RouteType};
 use linecard_control::mirror;
 use linecard_control::rib::{HeldRoute, Rib};
+use linecard_forwarder::Explainer;
 use linecard_io::{ClassLimit, ClassTotals, Outcome, ProtectionClass};
 use linecard_observe::{
-    ClassReport, ConnectionQuery, ConnectionsReport, FiltersReport, HealthReport, HealthState,
-    NeighbourReport, NeighbourState, NeighboursReport, NextHopReport, PassedReport,
-    PortProtectionReport, PortReport, PortRouteCacheReport, PortsReport, ProtectionReport,
-    ReloadReport, RouteCacheObstacle, RouteCacheReport, RouteKind, RouteQuery, RouteReport,
-    RoutesReport,
+    ClassReport, ConnectionQuery, ConnectionsReport, ExplainQuery, FiltersReport, HealthReport,
+    HealthState, NeighbourReport, NeighbourState, NeighboursReport, NextHopReport, PacketReport,
+    PassedReport, PortProtectionReport, PortReport, PortRouteCacheReport, PortsReport,
+    ProtectionReport, ReloadReport, RouteCacheObstacle, RouteCacheReport, RouteKind, RouteQuery,
+    RouteReport, RoutesReport, TapQuery,
 };
 use linecard_packet::{AdjacencyId, DropReason, PortId, PortTotals};
 
-use super::advice;
 use super::link_watch::state;
 use super::live_ports::LivePorts;
 use super::ports::ServedPort;
 use super::redirects::Redirects;
 use super::reload::Origin;
 use super::services::Services;
+use super::taps::{TapFeed, Taps};
 use super::workers::WorkerReaders;
+use super::{advice, explain};
 
 /// What the control loop shares with the API's thread. No worker ever takes one of these locks.
 /// Who needs both takes `ports` before `rib`: the other way round the two threads could wait for
@@ -46,6 +48,8 @@ pub(super) struct Shared {
     pub(super) live: Option<LivePorts>,
     /// The services besides the route.
     pub(super) services: Mutex<Services>,
+    pub(super) taps: Mutex<Taps>,
+    pub(super) explainer: Mutex<Explainer>,
     /// What the daemon was started from.
     pub(super) origin: Origin,
 }
@@ -79,6 +83,14 @@ impl Shared {
 
     pub(super) fn services(&self) -> MutexGuard<'_, Services> {
         self.services.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn taps(&self) -> MutexGuard<'_, Taps> {
+        self.taps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn explainer(&self) -> MutexGuard<'_, Explainer> {
+        self.explainer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Packets that all workers gave this adjacency.
@@ -155,6 +167,14 @@ impl DaemonSource {
 }
 
 impl Source for DaemonSource {
+    fn tap(&self, query: &TapQuery) -> Result<Box<dyn Feed>, String> {
+        Ok(Box::new(TapFeed::new(&self.shared, query)?))
+    }
+
+    fn explain(&self, query: &ExplainQuery) -> Result<PacketReport, String> {
+        explain::explain(&self.shared, query)
+    }
+
     fn ports(&self) -> PortsReport {
         let ports = self.shared.ports();
         let totals = self.shared.totals(&ports);
@@ -311,7 +331,7 @@ fn protection(port: &ServedPort) -> Option<PortProtectionReport> {
 }
 
 /// The prefixes that contain `address`, the shortest first, whether they have a route or not.
-fn covering(address: IpAddr) -> Vec<IpNet> {
+pub(super) fn covering(address: IpAddr) -> Vec<IpNet> {
     let lengths = 0..=IpNet::from(address).max_prefix_len();
     lengths.filter_map(|length| Some(IpNet::new(address, length).ok()?.trunc())).collect()
 }
@@ -332,7 +352,7 @@ fn first_prefixes(rib: &Rib, query: &RouteQuery) -> Vec<IpNet> {
     first.into_sorted_vec()
 }
 
-fn route_report(rib: &Rib, route: &HeldRoute) -> RouteReport {
+pub(super) fn route_report(rib: &Rib, route: &HeldRoute) -> RouteReport {
     let kind = match route.route_type {
         RouteType::Unicast => RouteKind::Unicast,
         RouteType::Local | RouteType::Broadcast | RouteType::Anycast => RouteKind::Local,

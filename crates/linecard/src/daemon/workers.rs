@@ -9,7 +9,9 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context, bail};
 use linecard_control::config::{Config, Punt, ZeroCopy};
-use linecard_forwarder::{IdlePolicy, PuntLimit, REPLY_LIMIT, Worker, WorkerConfig, WorkerPort};
+use linecard_forwarder::{
+    IdlePolicy, PuntLimit, REPLY_LIMIT, Tap, Worker, WorkerConfig, WorkerPort,
+};
 use linecard_io::packet_port::{PacketPort, PacketPortOptions};
 use linecard_io::xdp::{QueueOptions, SharedUmem, XdpQueue};
 use linecard_io::{
@@ -29,9 +31,10 @@ use tracing::{error, info, warn};
 use super::live_ports::LivePorts;
 use super::ports::{KernelSide, Plan, ServedPort};
 use super::services::{Services, WorkerServices};
+use super::taps::Taps;
 
 /// What a worker's thread builds it from.
-type Parts = (WorkerConfig, Option<RouteOffers>, WorkerServices);
+type Parts = (WorkerConfig, Option<RouteOffers>, WorkerServices, Tap);
 
 /// What others may read of a worker.
 #[derive(Clone)]
@@ -47,6 +50,8 @@ pub(super) struct Workers {
     stop: Arc<AtomicBool>,
     wake: Arc<OwnedFd>,
     switch: Arc<DeadManSwitch>,
+    /// Not known to senders, and the same on all workers, so that a flow has one path.
+    flow_hash_seed: u64,
 }
 
 impl Workers {
@@ -60,7 +65,7 @@ impl Workers {
         ports: &mut [ServedPort],
         (punt, live): (&PuntDevice, Option<&LivePorts>),
         (tables, cache): (&Writer<RouteTables, RouteUpdate>, Option<&Arc<RouteCache>>),
-        services: &mut Services,
+        (services, taps): (&mut Services, &mut Taps),
         switch: &Arc<DeadManSwitch>,
     ) -> anyhow::Result<Self> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
@@ -70,11 +75,10 @@ impl Workers {
             stop: Arc::new(AtomicBool::new(false)),
             wake: Arc::new(wake),
             switch: Arc::clone(switch),
+            flow_hash_seed: RandomState::new().hash_one(std::process::id()),
         };
         // All queues are open before the first worker is armed: from then on packets are taken.
         let mut configs = Vec::with_capacity(plan.workers);
-        // Not known to senders, and the same on all workers, so that a flow has one path.
-        let flow_hash_seed = RandomState::new().hash_one(std::process::id());
         for number in 0..plan.workers {
             let (memory, queues) = open_queues(config, plan.workers, number, ports, live)?;
             let counters = WorkerCounters::new(ports.len());
@@ -91,7 +95,7 @@ impl Workers {
                 route_stats,
                 punt: Box::new(punt.queue().context("open another queue of the punt device")?),
                 punt_limit: punt_limit(config, plan.workers),
-                flow_hash_seed,
+                flow_hash_seed: workers.flow_hash_seed,
                 idle: IdlePolicy::default(),
             });
         }
@@ -99,7 +103,7 @@ impl Workers {
         let cores = cores(config, plan.workers);
         for (number, worker) in configs.into_iter().enumerate() {
             let offers = cache.map(|cache| RouteOffers::new(Arc::clone(cache)));
-            let parts = (worker, offers, services.for_worker());
+            let parts = (worker, offers, services.for_worker(), taps.for_worker());
             workers.spawn(number, cores.get(number).copied(), parts, armed.clone())?;
         }
         drop(armed);
@@ -115,7 +119,7 @@ impl Workers {
         &mut self,
         number: usize,
         core: Option<usize>,
-        (config, offers, services): Parts,
+        (config, offers, services, tap): Parts,
         armed: mpsc::Sender<()>,
     ) -> anyhow::Result<()> {
         let (stop, wake) = (Arc::clone(&self.stop), Arc::clone(&self.wake));
@@ -131,6 +135,7 @@ impl Workers {
                 }
                 services.attach(&mut worker);
                 worker.limit_replies(replies);
+                worker.tap(tap);
                 let _armed = switch.arm(number)?;
                 // The receiver is gone only when another worker has failed.
                 let _ = armed.send(());
@@ -147,6 +152,11 @@ impl Workers {
             .context("start a worker's thread")?;
         self.threads.push(thread);
         Ok(())
+    }
+
+    /// The seed by which they hash flows.
+    pub(super) fn flow_hash_seed(&self) -> u64 {
+        self.flow_hash_seed
     }
 
     /// What can be read of the workers.

@@ -1,6 +1,6 @@
 //! Which rules match a packet, asked of the classifiers that decide: for whoever wants to know about one.
 
-use linecard_packet::{Layer3, Metadata};
+use linecard_packet::{Layer3, Metadata, PortId};
 use linecard_tables::classifier::{Classifier, Key, NO_MATCH};
 
 use super::expand::Family;
@@ -25,6 +25,10 @@ pub struct RuleHit {
     pub policer: Option<PolicerId>,
     /// The DSCP that it gives.
     pub set_dscp: Option<u8>,
+    /// The forwarding class that it gives.
+    pub set_class: Option<u8>,
+    /// The port that gets a copy.
+    pub mirror_to: Option<PortId>,
 }
 
 /// Gives `each` the rules of the filter at `hook` that match a packet as it was received: those that go on, and
@@ -93,6 +97,6 @@ impl Asked<'_> {
 }
 
 fn hit(effect: &Effect, rule: u32, is_default: bool) -> RuleHit {
-    let &Effect { action, counter, set_dscp, policer, .. } = effect;
-    RuleHit { rule, is_default, counter, action, policer, set_dscp }
+    let &Effect { action, counter, set_dscp, policer, set_class, mirror_to, .. } = effect;
+    RuleHit { rule, is_default, counter, action, policer, set_dscp, set_class, mirror_to }
 }

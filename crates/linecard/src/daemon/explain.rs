@@ -1,0 +1,134 @@
+//! An imagined packet: what the classifier would do with it, and then the workers' own pipeline.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use linecard_control::rib::Rib;
+use linecard_forwarder::clock_nanoseconds;
+use linecard_io::Outcome;
+use linecard_observe::trace::from_hex;
+use linecard_observe::{ExplainQuery, Fate, PacketReport, StepReport, VerdictReport, packet_text};
+use linecard_wire::ethernet::EtherType;
+use linecard_wire::vlan::Tags;
+
+use super::source::{Shared, route_report};
+use super::taps::{port, port_names};
+use super::words::Words;
+
+/// Says what would happen to a packet.
+///
+/// # Errors
+/// What is wrong with the query.
+pub(super) fn explain(shared: &Shared, query: &ExplainQuery) -> Result<PacketReport, String> {
+    let mut frame = from_hex(&query.frame).ok_or("the frame is no string of hexadecimal digits")?;
+    let in_port = port(shared, &query.port)?;
+    let (mac_address, link) = {
+        let ports = shared.ports();
+        let port = ports.iter().find(|port| port.id == in_port).ok_or("the port is gone")?;
+        (port.interface.mac_address, port.interface.index)
+    };
+    if let Some(destination) = frame.first_chunk_mut::<6>()
+        && *destination == [0; 6]
+    {
+        *destination = mac_address;
+    }
+    // Before the classifier is asked: what the kernel says of the port may be newer than the tables.
+    let explained = shared.explainer().explain(in_port, &frame, clock_nanoseconds());
+    let (services, rib) = (shared.services(), shared.rib());
+    let ports: Vec<&str> = port_names(shared).collect();
+    let words = Words { services: &services, rib: &rib, ports: &ports };
+    if rib.link(link).is_none() {
+        return Err(format!("port {} is gone", query.port));
+    }
+    let outcome = match explained {
+        Some(_) => classify(&frame, mac_address, &rib),
+        None => Outcome::Oversized,
+    };
+    let step = |text: String, verdict| StepReport {
+        stage: "classifier".to_owned(),
+        text,
+        verdict,
+        ..StepReport::default()
+    };
+    let mut report = match explained {
+        Some(explained) if outcome == Outcome::Taken => {
+            let mut report = words.imagined(&explained, &frame);
+            report.steps.insert(0, step("taken: on its way to a worker".to_owned(), None));
+            return Ok(report);
+        }
+        _ => passed(&frame, &query.port, outcome),
+    };
+    report.steps.push(step(outcome.description().to_owned(), Some(report.verdict.clone())));
+    Ok(report)
+}
+
+/// A packet that the classifier leaves to the kernel.
+fn passed(frame: &[u8], in_port: &str, outcome: Outcome) -> PacketReport {
+    let verdict = VerdictReport {
+        fate: Fate::Passed,
+        reason: Some(outcome.label().to_owned()),
+        description: Some(outcome.description().to_owned()),
+        out_port: None,
+    };
+    PacketReport {
+        time_unix_nanoseconds: None,
+        in_port: in_port.to_owned(),
+        packet: packet_text(frame),
+        frame_bytes: frame.len() as u32,
+        summary: format!("passed to the kernel by the classifier: {}", outcome.label()),
+        verdict,
+        steps: Vec::new(),
+        bytes: linecard_observe::trace::to_hex(frame),
+    }
+}
+
+/// The plain twin of the classifier (`linecard_io::bpf`): what it counts a frame as while a worker lives.
+fn classify(frame: &[u8], mac_address: [u8; 6], rib: &Rib) -> Outcome {
+    // Too short for anything: the pipeline says what is wrong with it.
+    let Some(destination) = frame.first_chunk::<6>().filter(|_| frame.len() >= 14) else {
+        return Outcome::Taken;
+    };
+    if *destination != mac_address {
+        let is_group = destination[0] & 1 != 0;
+        return if is_group { Outcome::Multicast } else { Outcome::OtherHost };
+    }
+    let Ok(tags) = Tags::new(frame) else { return Outcome::Taken };
+    match tags.ethertype() {
+        EtherType::IPV4 => classify_ipv4(tags.payload(), rib),
+        EtherType::IPV6 => classify_ipv6(tags.payload(), rib),
+        _ => Outcome::NotIp,
+    }
+}
+
+fn classify_ipv4(packet: &[u8], rib: &Rib) -> Outcome {
+    let Some(header) = packet.first_chunk::<20>() else { return Outcome::Taken };
+    let destination: [u8; 4] = std::array::from_fn(|at| header[16 + at]);
+    let local_or = |other| if is_local(rib, destination.into()) { Outcome::Local } else { other };
+    match header[0] {
+        0x45 if header[8] < 2 => local_or(Outcome::TtlExpired),
+        0x45 if header[16] >= 224 => Outcome::Multicast,
+        0x45 => local_or(Outcome::Taken),
+        0x46..0x50 => local_or(Outcome::Ipv4Options),
+        _ => Outcome::Taken,
+    }
+}
+
+fn classify_ipv6(packet: &[u8], rib: &Rib) -> Outcome {
+    let Some(header) = packet.first_chunk::<40>() else { return Outcome::Taken };
+    let destination: [u8; 16] = std::array::from_fn(|at| header[24 + at]);
+    let local_or = |other| if is_local(rib, destination.into()) { Outcome::Local } else { other };
+    let is_link_local = header[24] == 0xfe && header[25] & 0xc0 == 0x80;
+    match (header[7], header[6]) {
+        _ if header[0] >> 4 != 6 => Outcome::Taken,
+        (0 | 1, _) => local_or(Outcome::TtlExpired),
+        (_, 0) => local_or(Outcome::Ipv6HopByHop),
+        _ if header[24] == 0xff || is_link_local => Outcome::Multicast,
+        _ => local_or(Outcome::Taken),
+    }
+}
+
+/// Whether the classifiers know an address as the router's own.
+fn is_local(rib: &Rib, address: IpAddr) -> bool {
+    let mut routes = rib.routes_of(IpNet::from(address)).filter(|route| route.selected);
+    routes.any(|route| route_report(rib, &route).kind == linecard_observe::RouteKind::Local)
+}
