@@ -10,8 +10,8 @@ use std::time::Duration;
 use common::traffic::{PORT, load, send_all, sink, wait_reachable};
 use common::{DEADLINE, Daemon, Options, PortMode, resolved_topology, run_in, text};
 use linecard_lab::{
-    FrameSocket, Hop, Namespace, PingOptions, ProbeKind, RouterTopology, TcpDirection, TcpRun,
-    TcpTransfer, TracerouteOptions, ping, traceroute, wait_for,
+    FrameSocket, Hop, Namespace, PingOptions, ProbeKind, RouterOptions, RouterTopology,
+    TcpDirection, TcpRun, TcpTransfer, TracerouteOptions, ping, traceroute, wait_for,
 };
 use linecard_observe::{ConnectionQuery, ConnectionSummary, ConnectionsReport};
 use linecard_packet::DropReason;
@@ -81,8 +81,9 @@ fn goes_on(run: &TcpRun, what: &str) {
 }
 
 /// ICMP, UDP and TCP of both families begin at the client; what the server begins goes nowhere.
-fn clients_are_answered_and_nobody_else(mode: PortMode) {
-    let topology = resolved_topology();
+fn clients_are_answered_and_nobody_else(mode: PortMode, queues: u32) {
+    let topology = RouterOptions { queues, permanent_neighbours: true, ..RouterOptions::default() };
+    let topology = RouterTopology::new(&topology).expect("a topology");
     let daemon = Daemon::start(&topology.router, &options(&topology, mode, ""));
     for ipv6 in [false, true] {
         wait_reachable(&topology, &daemon, ipv6);
@@ -362,17 +363,23 @@ mod ports {
 
     #[test]
     fn clients_are_answered_on_native_xdp() {
-        clients_are_answered_and_nobody_else(PortMode::Native);
+        clients_are_answered_and_nobody_else(PortMode::Native, 1);
+    }
+
+    /// Which worker gets a direction is the receive hashing's affair: they share the table.
+    #[test]
+    fn clients_are_answered_by_two_workers() {
+        clients_are_answered_and_nobody_else(PortMode::Native, 2);
     }
 
     #[test]
     fn clients_are_answered_on_packet_sockets() {
-        clients_are_answered_and_nobody_else(PortMode::Packet);
+        clients_are_answered_and_nobody_else(PortMode::Packet, 1);
     }
 
     /// With ports that could redirect in the kernel the route cache is off: the tracker must see each packet.
     #[test]
     fn nothing_goes_round_the_tracker_by_the_route_cache() {
-        clients_are_answered_and_nobody_else(PortMode::Redirected);
+        clients_are_answered_and_nobody_else(PortMode::Redirected, 1);
     }
 }

@@ -99,9 +99,9 @@ impl Connections {
             Some(_) if !self.config.fits(&config.connections.table) => {
                 Some("the sizes in [connections], or its first limit per source")
             }
-            None if config.tracks_connections() => {
-                Some("the first rule that asks for `state`, as no connections are tracked")
-            }
+            None if config.tracks_connections() => Some(
+                "[connections]: none are tracked, and a rule asks for `state` or mode is \"on\"",
+            ),
             _ => None,
         }
     }
