@@ -223,6 +223,8 @@ fn without_bytes(mut report: PortsReport) -> PortsReport {
         totals.forwarded_bytes = 0;
         totals.transmitted_bytes = 0;
         totals.redirected_packets = 0;
+        // By class, which no filter sets here, workers count what they forward.
+        totals.class_packets.fill(0);
     }
     report
 }
