@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use common::{Rig, RigConfig, to_router};
-use linecard_forwarder::{Tap, TapCapacities, TapOrders, TapUpdate, Worker};
+use linecard_forwarder::{Kind, Order, OrderId, Tap, TapCapacities, TapOrders, TapUpdate, Worker};
 use linecard_io::RouteCache;
 use linecard_packet::{DropReason, Origin, PortId};
 use linecard_services::connection::{
@@ -108,7 +108,8 @@ fn switch_police_on(worker: &mut Worker) {
     worker.police(&tables, meters, PoliceStats::new(capacities.policers_max));
 }
 
-fn switch_all_on(worker: &mut Worker) {
+/// `tapped` orders a trace and a capture of every packet, which nobody reads.
+fn switch_all_on(worker: &mut Worker, tapped: bool) {
     switch_filters_on(worker);
     switch_police_on(worker);
     let check = PortCheck {
@@ -127,16 +128,29 @@ fn switch_all_on(worker: &mut Worker) {
         ..ConnectionConfig::default()
     };
     let tables = Arc::new(ConnectionTables::new(&config, 7));
-    let orders: Writer<TapOrders, TapUpdate> = Writer::new(TapOrders::new(), TapOrders::new());
-    let (tap, _) = Tap::new(&orders.subscription(), &TapCapacities::default());
+    let order = |(id, kind)| {
+        TapUpdate::Arm(Arc::new(Order::new(OrderId(id), kind, Match::default(), u64::MAX)))
+    };
+    let updates = [(0, Kind::Trace), (1, Kind::Capture)].map(order).into_iter();
+    let orders = publish(TapOrders::new, updates.filter(|_| tapped).collect());
+    let (tap, _) = Tap::new(&orders, &TapCapacities::default());
     worker.tap(tap);
     worker.connections(tables, ConnectionScratch::new(0, 3), ConnectionStats::default());
 }
 
 #[test]
 fn a_round_with_all_services_allocates_nothing() {
+    all_services_allocate_nothing(false);
+}
+
+#[test]
+fn a_round_that_is_traced_allocates_nothing() {
+    all_services_allocate_nothing(true);
+}
+
+fn all_services_allocate_nothing(tapped: bool) {
     let mut rig = Rig::new(&RigConfig { punt_packets_max: 0, ..RigConfig::default() });
-    switch_all_on(&mut rig.worker);
+    switch_all_on(&mut rig.worker, tapped);
     for round in 0..20 {
         for number in 0..300u16 {
             let source =
