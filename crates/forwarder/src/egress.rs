@@ -142,6 +142,7 @@ impl Egress<'_> {
         for (index, segment) in segments.iter().enumerate() {
             let end = usize::from(segment.end);
             let decided = batch.metadata[start..end].iter().zip(&mut batch.verdicts[start..end]);
+            let decided = decided.zip(&batch.received_lengths[start..end]);
             // In this order: the zip must not take a frame for which there is no verdict here.
             self.sort_by_port(segment.in_port, decided.zip(arriving.by_ref()));
             start = end;
@@ -165,31 +166,44 @@ impl Egress<'_> {
     fn sort_by_port<'b>(
         &mut self,
         in_port: PortId,
-        packets: impl Iterator<Item = ((&'b Metadata, &'b mut Verdict), Frame)>,
+        packets: impl Iterator<Item = (((&'b Metadata, &'b mut Verdict), &'b u16), Frame)>,
     ) {
         let (mut forwarded, mut bytes) = (0, 0);
-        for ((metadata, verdict), frame) in packets {
+        for (((metadata, verdict), &received_length), frame) in packets {
+            let received_bytes = u64::from(received_length);
             if let Verdict::Forward { port, .. } = *verdict
                 && let Some(leaving) = self.lists.list(port)
             {
                 forwarded += 1;
-                bytes += frame.len() as u64;
+                bytes += received_bytes;
                 leaving.push(frame);
             } else {
-                self.drop_or_punt(frame, metadata, verdict);
+                self.drop_or_punt(frame, received_bytes, metadata, verdict);
             }
         }
         self.counters.port(in_port).forwarded(forwarded, bytes);
     }
 
     /// A packet that no port of the worker sends. The verdict says afterwards where it ended.
-    fn drop_or_punt(&mut self, frame: Frame, metadata: &Metadata, verdict: &mut Verdict) {
+    fn drop_or_punt(
+        &mut self,
+        frame: Frame,
+        received_bytes: u64,
+        metadata: &Metadata,
+        verdict: &mut Verdict,
+    ) {
+        let in_port = metadata.in_port;
         let refused = match *verdict {
             Verdict::Punt(reason) => match self.punt(&frame, metadata, reason) {
-                Ok(()) => return self.memory.free(frame),
+                Ok(()) => {
+                    self.counters.port(in_port).punted(reason, 1, received_bytes);
+                    return self.memory.free(frame);
+                }
                 Err(reason) => reason,
             },
-            Verdict::Drop(DropReason::FilterRejected) => return self.reject(frame, metadata),
+            Verdict::Drop(DropReason::FilterRejected) => {
+                return self.reject(frame, received_bytes, metadata);
+            }
             Verdict::Drop(reason) => reason,
             Verdict::Forward { .. } => DropReason::PortDown,
             Verdict::Undecided => {
@@ -198,7 +212,8 @@ impl Egress<'_> {
             }
         };
         *verdict = Verdict::Drop(refused);
-        self.discard(frame, refused, metadata.in_port);
+        self.counters.port(in_port).dropped(refused, 1, received_bytes);
+        self.memory.free(frame);
     }
 
     /// Hands what was sorted to the transmit queues that serve queue `number`: packets of this range
@@ -221,11 +236,12 @@ impl Egress<'_> {
             }
             let metadata = batch.metadata[range.clone()].iter();
             let packets = metadata.zip(&mut batch.verdicts[range.clone()]);
-            let last = packets.rev().filter(|(_, verdict)| leaves_here(verdict));
-            for (frame, (metadata, verdict)) in leaving.drain(..).rev().zip(last) {
+            let packets = packets.zip(&batch.received_lengths[range.clone()]);
+            let last = packets.rev().filter(|((_, verdict), _)| leaves_here(verdict));
+            for (frame, ((metadata, verdict), length)) in leaving.drain(..).rev().zip(last) {
                 let in_port = metadata.in_port;
                 *verdict = Verdict::Drop(DropReason::TransmitQueueFull);
-                self.counters.port(in_port).transmit_queue_full(frame.len() as u64);
+                self.counters.port(in_port).transmit_queue_full(u64::from(*length));
                 self.memory.free(frame);
             }
         }
@@ -259,13 +275,7 @@ impl Egress<'_> {
         if !self.sink.punt(in_port, packet) {
             return Err(DropReason::PuntQueueFull);
         }
-        self.counters.port(in_port).punted(reason, 1);
         Ok(())
-    }
-
-    fn discard(&mut self, frame: Frame, reason: DropReason, in_port: PortId) {
-        self.counters.port(in_port).dropped(reason, 1);
-        self.memory.free(frame);
     }
 }
 

@@ -39,9 +39,9 @@ impl Egress<'_> {
     /// Drops a packet that a filter rejects, and tells its sender where that is due: the reply is made in the
     /// packet's own frame.
     #[cold]
-    pub(crate) fn reject(&mut self, mut frame: Frame, metadata: &Metadata) {
+    pub(crate) fn reject(&mut self, mut frame: Frame, received_bytes: u64, metadata: &Metadata) {
         let in_port = metadata.in_port;
-        self.counters.port(in_port).dropped(DropReason::FilterRejected, 1);
+        self.counters.port(in_port).dropped(DropReason::FilterRejected, 1, received_bytes);
         let told = match self.make_reply(&mut frame, metadata) {
             Ok(()) => self.own.replies.list(in_port).ok_or(Withheld::RejectQueueFull),
             Err(reason) => Err(reason),

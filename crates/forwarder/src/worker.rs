@@ -306,9 +306,8 @@ impl Worker {
         let room = BATCH_PACKETS_MAX - start;
         let received = port.queues[queue].receive(&mut self.memory, &mut batch.frames, room);
         if received > 0 {
-            let bytes = batch.frames[start..].iter().map(|frame| frame.len() as u64).sum();
+            let bytes = batch.end_segment(port.id, queue as u16);
             self.counters.port(port.id).received(received as u64, bytes);
-            batch.end_segment(port.id, queue as u16);
         }
         received
     }

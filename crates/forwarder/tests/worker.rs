@@ -78,11 +78,13 @@ fn ports_that_share_a_batch_have_books_of_their_own() {
     assert_eq!(rig.worker.run_once(0), 10);
     let totals = rig.totals();
     assert_eq!(totals[0].received_packets, 5);
-    assert_eq!((totals[0].forwarded_packets, totals[0].forwarded_bytes), (4, 4 * 42));
+    assert_eq!((totals[0].forwarded_packets, totals[0].forwarded_bytes), (4, 4 * 60));
     assert_eq!(totals[0].punted_packets[PuntReason::NoRoute], 1);
+    assert_eq!(totals[0].punted_bytes[PuntReason::NoRoute], 60);
     assert_eq!(totals[2].received_packets, 5);
     assert_eq!((totals[2].forwarded_packets, totals[2].forwarded_bytes), (2, 2 * 142));
     assert_eq!(totals[2].dropped_packets[DropReason::TransmitQueueFull], 3);
+    assert_eq!(totals[2].dropped_bytes[DropReason::TransmitQueueFull], 3 * 142);
     assert_eq!((totals[1].queued_packets, totals[1].transmitted_bytes), (6, 4 * 42 + 2 * 142));
     assert_eq!(drain(&mut rig, 1), 6);
     rig.worker.run_once(1);

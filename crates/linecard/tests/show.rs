@@ -32,7 +32,10 @@ impl Source for Fixed {
         let mut totals =
             PortTotals { received_packets: 1_234_567, sent_packets: 7, ..PortTotals::default() };
         totals.dropped_packets[DropReason::Blackhole] = 3;
+        totals.dropped_bytes[DropReason::Blackhole] = 4_542;
+        totals.dropped_packets[DropReason::ReceiveRingFull] = 2;
         totals.punted_packets[PuntReason::TtlExpired] = 4_000;
+        totals.punted_bytes[PuntReason::TtlExpired] = 240_000;
         let port = |name: &str, totals| PortReport {
             name: name.to_owned(),
             kind: "xdp".to_owned(),
@@ -145,8 +148,8 @@ fn ports_are_a_table_with_numbers_at_the_right() {
     assert_eq!(
         lines[..2],
         [
-            "port   kind  mode         state  route cache   received  bytes  sent  bytes  queued  redirected  dropped  punted",
-            "eth0   xdp   native copy  up     on           1,234,567      0     7      0       0           0        3   4,000",
+            "port   kind  mode         state  route cache   received  bytes  sent  bytes  queued  redirected  dropped  bytes  punted    bytes",
+            "eth0   xdp   native copy  up     on           1,234,567      0     7      0       0           0        5  4,542   4,000  240,000",
         ]
     );
     assert!(lines[3].starts_with("total"), "{text}");
@@ -166,18 +169,22 @@ fn ports_are_a_table_with_numbers_at_the_right() {
 fn drops_show_what_happened_and_all_on_request() {
     let daemon = daemon();
     let text = daemon.show(&["drops"]);
-    assert!(text.contains("blackhole        3  eth0 3  The route is of type blackhole."), "{text}");
+    assert!(
+        text.contains("blackhole                3  4,542  eth0 3  The route is of type"),
+        "{text}"
+    );
+    assert!(text.contains("receive_ring_full        2      -  eth0 2  "), "{text}");
     let lines: Vec<String> =
         text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     let follows = |title: &str, start: &str| {
         let at = lines.iter().position(|line| line.starts_with(title)).expect(title);
-        assert!(lines[at + 1].starts_with("reason packets ports meaning"), "{text}");
+        assert!(lines[at + 1].starts_with("reason packets bytes ports meaning"), "{text}");
         assert!(lines[at + 2].starts_with(start), "{text}");
     };
-    follows("handed to the kernel by the pipeline", "ttl_expired 4,000 eth0 4,000");
+    follows("handed to the kernel by the pipeline", "ttl_expired 4,000 240,000 eth0 4,000");
     follows(
         "left to the kernel by the classifier, never received",
-        "not_ip 18 eth0 9, eth1 9 It is neither IPv4 nor IPv6.",
+        "not_ip 18 1,080 eth0 9, eth1 9 It is neither IPv4 nor IPv6.",
     );
     assert!(!text.contains("martian_source"), "{text}");
     let all = daemon.show(&["drops", "--all"]);

@@ -114,14 +114,16 @@ fn what_is_shown_is_true(mode: PortMode) {
     assert_eq!(line.totals.received_packets, 107);
     assert_eq!(line.totals.forwarded_packets, 100);
     assert_eq!(shown.total.sent_packets, 100);
+    let bytes = line.totals.received_bytes - line.totals.forwarded_bytes;
+    assert!(bytes >= 7 * 42 && bytes.is_multiple_of(7), "{line:#?}");
     let table = text(&daemon.show(&["ports"]).stdout);
     let line = table.lines().find(|line| line.contains(port)).expect("a line of the port");
     assert!(line.contains("107"), "{table}");
 
     let drops = daemon.show_json(&["drops"]);
     let blackhole = reason(&drops, "blackhole");
-    assert_eq!(blackhole["packets"], 7);
-    assert_eq!(blackhole["ports"], json!([{ "port": port, "packets": 7 }]));
+    assert_eq!((&blackhole["packets"], &blackhole["bytes"]), (&json!(7), &json!(bytes)));
+    assert_eq!(blackhole["ports"], json!([{ "port": port, "packets": 7, "bytes": bytes }]));
     let table = text(&daemon.show(&["drops"]).stdout);
     assert!(table.lines().any(|it| it.contains("blackhole") && it.contains('7')), "{table}");
 

@@ -69,6 +69,8 @@ fn assert_books_balance(result: &Value) {
     let accounted = ["sent_packets", "dropped_packets", "queued_packets", "punted_packets"].map(of);
     assert_eq!(of("received_packets"), accounted.iter().sum::<u64>(), "{result:#}");
     assert!(of("received_packets") > 1_000, "{result:#}");
+    let accounted = ["forwarded_bytes", "dropped_bytes", "punted_bytes"].map(of);
+    assert_eq!(of("received_bytes"), accounted.iter().sum::<u64>(), "{result:#}");
 }
 
 fn assert_empty(directory: &Path) {

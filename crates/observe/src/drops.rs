@@ -29,6 +29,9 @@ pub struct ReasonReport {
     pub description: String,
     /// Packets over all ports.
     pub packets: u64,
+    /// Their bytes, as received; 0 where only the kernel has seen the packets, which does not say how long they were.
+    #[serde(default)]
+    pub bytes: u64,
     /// Packets of each port on which it happened.
     pub ports: Vec<PortPackets>,
 }
@@ -40,32 +43,44 @@ pub struct PortPackets {
     pub port: String,
     /// Packets.
     pub packets: u64,
+    /// Their bytes.
+    #[serde(default)]
+    pub bytes: u64,
 }
 
 impl DropsReport {
     /// The same counts as in `ports`, by reason.
     #[must_use]
     pub fn of(ports: &PortsReport) -> Self {
-        let line = |reason: &str, description: &str, count: &dyn Fn(&PortTotals) -> u64| {
+        let line = |reason: &str, description: &str, count: &dyn Fn(&PortTotals) -> (u64, u64)| {
             let of_port = |port: &crate::PortReport| {
-                let packets = count(&port.totals);
-                (packets > 0).then(|| PortPackets { port: port.name.clone(), packets })
+                let (packets, bytes) = count(&port.totals);
+                (packets > 0).then(|| PortPackets { port: port.name.clone(), packets, bytes })
             };
+            let (packets, bytes) = count(&ports.total);
             ReasonReport {
                 reason: reason.to_owned(),
                 description: description.to_owned(),
-                packets: count(&ports.total),
+                packets,
+                bytes,
                 ports: ports.ports.iter().filter_map(of_port).collect(),
             }
         };
         let drop = |&reason: &DropReason| {
-            line(reason.label(), reason.description(), &|totals| totals.dropped_packets[reason])
+            line(reason.label(), reason.description(), &|totals| {
+                (totals.dropped_packets[reason], totals.dropped_bytes[reason])
+            })
         };
         let punt = |&reason: &PuntReason| {
-            line(reason.label(), reason.description(), &|totals| totals.punted_packets[reason])
+            line(reason.label(), reason.description(), &|totals| {
+                (totals.punted_packets[reason], totals.punted_bytes[reason])
+            })
         };
         let withheld = |&reason: &Withheld| {
-            line(reason.label(), reason.description(), &|totals| totals.withheld_packets[reason])
+            // They were never received, and most never made: no bytes.
+            line(reason.label(), reason.description(), &|totals| {
+                (totals.withheld_packets[reason], 0)
+            })
         };
         Self {
             drops: DropReason::ALL.iter().map(drop).collect(),
@@ -87,14 +102,16 @@ fn passed(ports: &PortsReport) -> Vec<ReasonReport> {
                     reason: at.reason.clone(),
                     description: at.description.clone(),
                     packets: 0,
+                    bytes: 0,
                     ports: Vec::new(),
                 });
                 lines.len() - 1
             });
             lines[place].packets += at.packets;
+            lines[place].bytes += at.bytes;
             if at.packets > 0 {
-                let packets = PortPackets { port: port.name.clone(), packets: at.packets };
-                lines[place].ports.push(packets);
+                let (port, packets, bytes) = (port.name.clone(), at.packets, at.bytes);
+                lines[place].ports.push(PortPackets { port, packets, bytes });
             }
         }
     }
@@ -111,6 +128,7 @@ mod tests {
         let port = |name: &str, blackholed| {
             let mut totals = PortTotals::default();
             totals.dropped_packets[DropReason::Blackhole] = blackholed;
+            totals.dropped_bytes[DropReason::Blackhole] = 60 * blackholed;
             PortReport {
                 name: name.to_owned(),
                 kind: "memory".to_owned(),
@@ -131,9 +149,11 @@ mod tests {
             DropsReport::of(&PortsReport::new(vec![port("a", 3), port("b", 0), port("c", 4)]));
         assert_eq!(report.drops.len(), DropReason::COUNT);
         let line = report.drops.iter().find(|line| line.reason == "blackhole").expect("a line");
-        assert_eq!((line.packets, line.ports.len()), (7, 2));
+        assert_eq!((line.packets, line.bytes, line.ports.len()), (7, 420, 2));
+        assert_eq!((line.ports[1].packets, line.ports[1].bytes), (4, 240));
         assert_eq!(line.description, "The route is of type blackhole.");
-        assert_eq!((report.passed.len(), report.passed[0].packets), (1, 6));
+        let passed = &report.passed[0];
+        assert_eq!((report.passed.len(), passed.packets, passed.bytes), (1, 6, 252));
         assert_eq!(report.passed[0].description, "It is neither IPv4 nor IPv6.");
         assert!(report.punts.iter().all(|line| line.packets == 0 && !line.description.is_empty()));
     }

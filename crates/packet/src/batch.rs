@@ -278,6 +278,9 @@ pub struct Segment {
 pub struct Batch {
     /// The packets' frames.
     pub frames: Vec<Frame>,
+    /// How long each frame was when it was received, in bytes; [`Self::end_segment`] writes it down, because the
+    /// rewrite makes frames shorter and longer.
+    pub received_lengths: Vec<u16>,
     /// The queues they came from, as [`Self::end_segment`] was told; together all frames.
     pub segments: Vec<Segment>,
     /// What parse found.
@@ -310,6 +313,7 @@ impl Batch {
     pub fn new() -> Self {
         Self {
             frames: Vec::with_capacity(BATCH_PACKETS_MAX),
+            received_lengths: Vec::with_capacity(BATCH_PACKETS_MAX),
             segments: Vec::with_capacity(BATCH_PACKETS_MAX),
             metadata: Vec::with_capacity(BATCH_PACKETS_MAX),
             verdicts: Vec::with_capacity(BATCH_PACKETS_MAX),
@@ -322,13 +326,23 @@ impl Batch {
         }
     }
 
-    /// The frames that were added since the last segment came in by `queue` of `in_port`.
+    /// The frames that were added since the last segment came in by `queue` of `in_port`. Returns their bytes.
     #[inline]
-    pub fn end_segment(&mut self, in_port: PortId, queue: u16) {
-        let end = self.frames.len() as u16;
-        if self.segments.last().map_or(0, |last| last.end) < end {
-            self.segments.push(Segment { in_port, queue, end });
-        }
+    pub fn end_segment(&mut self, in_port: PortId, queue: u16) -> u64 {
+        let (start, end) =
+            (self.segments.last().map_or(0, |last| last.end), self.frames.len() as u16);
+        let Some(added) = self.frames.get(usize::from(start)..).filter(|added| !added.is_empty())
+        else {
+            return 0;
+        };
+        self.received_lengths.truncate(usize::from(start));
+        let mut bytes = 0;
+        self.received_lengths.extend(added.iter().map(|frame| {
+            bytes += frame.len() as u64;
+            frame.len() as u16
+        }));
+        self.segments.push(Segment { in_port, queue, end });
+        bytes
     }
 
     /// Takes the frames out; the batch is empty afterwards, but for what the stages found.

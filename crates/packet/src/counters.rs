@@ -14,9 +14,14 @@
 //! A packet of Linecard's own, such as a reply or a copy, is originated when a transmit queue takes it. One that
 //! comes to nothing before is in no account, but counted as withheld.
 //!
+//! The first holds in bytes, too, each packet being as long everywhere as the frame that was received: a
+//! forwarded packet may leave shorter or longer, by its padding and VLAN tags, and `transmitted` says how long
+//! it left. What only the kernel has counted has no bytes, since it says how many and not how long.
+//!
 //! `transmit_invalid` and `shutdown` are counted at the outgoing port: they befall packets in a
 //! transmit queue, when the worker no longer knows where they came from.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
@@ -36,14 +41,27 @@ const RING_FULL: usize = 7;
 const RX_INVALID: usize = 8;
 const TX_INVALID: usize = 9;
 const ABANDONED: usize = 10;
-/// The cells from here on count what happens to few packets.
-const DROPPED: usize = 11;
-const PUNTED: usize = DROPPED + DropReason::COUNT;
-const ORIGINATED: usize = PUNTED + PuntReason::COUNT;
+/// The cells from here on count what happens to few packets: two cells a reason, packets and bytes.
+const REASONS: usize = 11;
+/// And those from here on what Linecard sends of its own.
+const ORIGINATED: usize = REASONS + 2 * (DropReason::COUNT + PuntReason::COUNT);
 const ORIGINATED_BYTES: usize = ORIGINATED + Origin::COUNT;
 const WITHHELD: usize = ORIGINATED_BYTES + 1;
 const CLASSES: usize = WITHHELD + Withheld::COUNT;
 const CELLS: usize = CLASSES + FORWARDING_CLASSES;
+
+// `PortCounters::changed_reasons` has a bit for each.
+const _: () = assert!(DropReason::COUNT + PuntReason::COUNT <= 64);
+
+/// Number of a reason among all reasons.
+const fn dropped(reason: DropReason) -> usize {
+    reason.index()
+}
+
+/// The same of one to punt.
+const fn punted(reason: PuntReason) -> usize {
+    DropReason::COUNT + reason.index()
+}
 
 /// A reader gives up on an undisturbed copy after so many tries; a commit takes well below a
 /// microsecond, so this happens only when the worker's thread is not running in the middle of one.
@@ -74,8 +92,10 @@ pub struct WorkerCounters {
 pub struct PortCounters {
     cells: [u64; CELLS],
     changed: bool,
-    /// A reason's cell has changed too.
-    reasons_changed: bool,
+    /// By its number a bit for each reason whose cells have changed.
+    changed_reasons: u64,
+    /// A cell of what Linecard sends of its own has changed.
+    changed_own: bool,
 }
 
 impl PortCounters {
@@ -86,38 +106,39 @@ impl PortCounters {
         self.add(RECEIVED_BYTES, bytes);
     }
 
-    /// Packets that came in here are about to be handed to transmit queues; those that are refused, and so
-    /// were none, [`Self::transmit_queue_full`] takes back before the next [`WorkerCounters::commit`].
+    /// Packets that came in here, with so many bytes, are about to be handed to transmit queues; those that are
+    /// refused, and so were none, [`Self::transmit_queue_full`] takes back before the next [`WorkerCounters::commit`].
     #[inline]
     pub fn forwarded(&mut self, packets: u64, bytes: u64) {
         self.add(FORWARDED_PACKETS, packets);
         self.add(FORWARDED_BYTES, bytes);
     }
 
-    /// A packet that was counted as forwarded found no room in the transmit queue, and is dropped.
+    /// A packet that was counted as forwarded with so many bytes found no room in the transmit queue, and is
+    /// dropped.
     pub fn transmit_queue_full(&mut self, bytes: u64) {
         self.set(FORWARDED_PACKETS, self.cells[FORWARDED_PACKETS] - 1);
         self.set(FORWARDED_BYTES, self.cells[FORWARDED_BYTES] - bytes);
-        self.dropped(DropReason::TransmitQueueFull, 1);
+        self.dropped(DropReason::TransmitQueueFull, 1, bytes);
     }
 
-    /// Packets were taken by this port's transmit queue.
+    /// Packets were taken by this port's transmit queue, with so many bytes as they are sent.
     #[inline]
     pub fn transmitted(&mut self, packets: u64, bytes: u64) {
         self.add(TRANSMITTED_PACKETS, packets);
         self.add(TRANSMITTED_BYTES, bytes);
     }
 
-    /// Packets that came in here were dropped.
+    /// Packets that came in here, with so many bytes, were dropped.
     #[inline]
-    pub fn dropped(&mut self, reason: DropReason, packets: u64) {
-        self.add(DROPPED + reason.index(), packets);
+    pub fn dropped(&mut self, reason: DropReason, packets: u64, bytes: u64) {
+        self.add_reason(dropped(reason), packets, bytes);
     }
 
-    /// Packets that came in here were handed to the kernel.
+    /// Packets that came in here, with so many bytes, were handed to the kernel.
     #[inline]
-    pub fn punted(&mut self, reason: PuntReason, packets: u64) {
-        self.add(PUNTED + reason.index(), packets);
+    pub fn punted(&mut self, reason: PuntReason, packets: u64, bytes: u64) {
+        self.add_reason(punted(reason), packets, bytes);
     }
 
     /// Packets of Linecard's own were taken by this port's transmit queue; they are counted as transmitted, too.
@@ -166,11 +187,39 @@ impl PortCounters {
     }
 
     #[inline]
+    fn add_reason(&mut self, reason: usize, packets: u64, bytes: u64) {
+        self.cells[REASONS + 2 * reason] += packets;
+        self.cells[REASONS + 2 * reason + 1] += bytes;
+        self.changed = true;
+        self.changed_reasons |= 1 << reason;
+    }
+
+    #[inline]
     fn set(&mut self, cell: usize, value: u64) {
         let has_changed = self.cells[cell] != value;
         self.changed |= has_changed;
-        self.reasons_changed |= has_changed & (cell >= DROPPED);
+        self.changed_own |= has_changed & (cell >= ORIGINATED);
         self.cells[cell] = value;
+    }
+
+    /// Writes what has changed into the cells that readers see.
+    fn publish(&mut self, shared: &PortCells) {
+        let publish = |range: Range<usize>| {
+            for (cell, value) in shared.0[range.clone()].iter().zip(&self.cells[range]) {
+                cell.store(*value, Ordering::Relaxed);
+            }
+        };
+        publish(0..REASONS);
+        let mut left = self.changed_reasons;
+        while left != 0 {
+            let cell = REASONS + 2 * left.trailing_zeros() as usize;
+            publish(cell..cell + 2);
+            left &= left - 1;
+        }
+        if self.changed_own {
+            publish(ORIGINATED..CELLS);
+        }
+        (self.changed, self.changed_reasons, self.changed_own) = (false, 0, false);
     }
 }
 
@@ -181,8 +230,12 @@ impl WorkerCounters {
         let cells = || PortCells(std::array::from_fn(|_| AtomicU64::new(0)));
         let block =
             Block { generation: AtomicU64::new(0), ports: (0..ports).map(|_| cells()).collect() };
-        let counters =
-            || PortCounters { cells: [0; CELLS], changed: false, reasons_changed: false };
+        let counters = || PortCounters {
+            cells: [0; CELLS],
+            changed: false,
+            changed_reasons: 0,
+            changed_own: false,
+        };
         Self { block: Arc::new(block), ports: (0..ports).map(|_| counters()).collect() }
     }
 
@@ -202,7 +255,7 @@ impl WorkerCounters {
     }
 
     /// Lets readers see all that was counted. Once a round; costs a branch a port that did not
-    /// change, and two cache lines for one that did, more if packets were dropped or punted.
+    /// change, two cache lines for one that did, and one for each reason for which packets were dropped or punted.
     pub fn commit(&mut self) {
         if !self.ports.iter().any(|port| port.changed) {
             return;
@@ -213,11 +266,7 @@ impl WorkerCounters {
         fence(Ordering::Release);
         for (shared, port) in self.block.ports.iter().zip(&mut self.ports) {
             if port.changed {
-                let cells = if port.reasons_changed { CELLS } else { DROPPED };
-                for (cell, value) in shared.0.iter().zip(&port.cells[..cells]) {
-                    cell.store(*value, Ordering::Relaxed);
-                }
-                (port.changed, port.reasons_changed) = (false, false);
+                port.publish(shared);
             }
         }
         self.block.generation.store(generation + 2, Ordering::Release);
@@ -280,10 +329,12 @@ fn totals(port: &PortCells) -> PortTotals {
         ..PortTotals::default()
     };
     for &reason in DropReason::ALL {
-        totals.dropped_packets[reason] = cell(DROPPED + reason.index());
+        let at = REASONS + 2 * dropped(reason);
+        (totals.dropped_packets[reason], totals.dropped_bytes[reason]) = (cell(at), cell(at + 1));
     }
     for &reason in PuntReason::ALL {
-        totals.punted_packets[reason] = cell(PUNTED + reason.index());
+        let at = REASONS + 2 * punted(reason);
+        (totals.punted_packets[reason], totals.punted_bytes[reason]) = (cell(at), cell(at + 1));
     }
     for &origin in Origin::ALL {
         totals.originated_packets[origin] = cell(ORIGINATED + origin.index());
@@ -314,15 +365,17 @@ mod tests {
         let mut counters = WorkerCounters::new(2);
         let reader = counters.reader();
         counters.port(PORT).received(3, 180);
-        counters.port(PORT).dropped(DropReason::Blackhole, 2);
-        counters.port(PORT).punted(PuntReason::Local, 1);
+        counters.port(PORT).dropped(DropReason::Blackhole, 2, 110);
+        counters.port(PORT).punted(PuntReason::Local, 1, 70);
         assert_eq!(reader.read(), vec![PortTotals::default(); 2]);
         counters.commit();
         let read = reader.read();
         assert_eq!((read[0].received_packets, read[0].received_bytes), (3, 180));
         assert_eq!(read[0].dropped_packets[DropReason::Blackhole], 2);
+        assert_eq!(read[0].dropped_bytes[DropReason::Blackhole], 110);
         assert_eq!(read[0].punted_packets[PuntReason::Local], 1);
-        assert_eq!(read[0].balance(), 0);
+        assert_eq!(read[0].punted_bytes[PuntReason::Local], 70);
+        assert_eq!((read[0].balance(), read[0].byte_balance()), (0, 0));
         assert_eq!(read[1], PortTotals::default());
     }
 
@@ -352,7 +405,10 @@ mod tests {
     }
 
     fn assert_balanced(read: Vec<PortTotals>) {
-        assert!(read.iter().all(|port| port.balance() == 0), "{read:?}");
+        assert!(
+            read.iter().all(|port| (port.balance(), port.byte_balance()) == (0, 0)),
+            "{read:?}"
+        );
         let all: PortTotals = read.into_iter().sum();
         assert_eq!(all.total_balance(), 0);
     }
@@ -364,14 +420,15 @@ mod tests {
         let reader = counters.reader();
         let worker = std::thread::spawn(move || {
             for _ in 0..BATCHES {
-                counters.port(PORT).received(3, 0);
-                counters.port(PORT).dropped(DropReason::OtherHost, 1);
-                counters.port(PORT).punted(PuntReason::NotIp, 2);
+                counters.port(PORT).received(3, 200);
+                counters.port(PORT).dropped(DropReason::OtherHost, 1, 60);
+                counters.port(PORT).punted(PuntReason::NotIp, 2, 140);
                 counters.commit();
             }
         });
         while !worker.is_finished() {
-            assert_eq!(reader.read()[0].balance(), 0);
+            let read = reader.read();
+            assert_eq!((read[0].balance(), read[0].byte_balance()), (0, 0));
         }
         worker.join().expect("the worker ends");
         assert_eq!(reader.read()[0].received_packets, 3 * BATCHES);

@@ -15,11 +15,12 @@ use crate::{DropReason, FORWARDING_CLASSES, Origin, PuntReason, Withheld};
 pub struct PortTotals {
     /// Packets that came in, those included that the kernel dropped on our receive queue.
     pub received_packets: u64,
-    /// Bytes of the packets that a worker received, from the Ethernet header on, without FCS.
+    /// Bytes of the packets that a worker received, from the Ethernet header on, without FCS. Those that the
+    /// kernel dropped are not among them: it says how many they were and not how long.
     pub received_bytes: u64,
     /// Of the packets that came in here, those that some port's transmit queue took.
     pub forwarded_packets: u64,
-    /// Bytes of those, as sent. Redirected frames that the outgoing port then lost are among them:
+    /// Bytes of those, as received. Redirected frames that the outgoing port then lost are among them:
     /// the kernel says how many they were and not how long.
     pub forwarded_bytes: u64,
     /// Of `forwarded_packets`, those that the port's classifier redirected by itself to the other
@@ -31,13 +32,21 @@ pub struct PortTotals {
     /// Packets in this port's transmit queues.
     pub queued_packets: u64,
     /// Bytes that this port's transmit queues took, whether they have left yet or not, and those of
-    /// redirected frames, with the lost ones as in `forwarded_bytes`.
+    /// redirected frames, with the lost ones as in `forwarded_bytes`. As sent: with the VLAN tags and without the
+    /// padding that a frame has when it leaves.
     pub transmitted_bytes: u64,
     /// Of the packets that came in here, those dropped (`transmit_invalid`,
     /// `shutdown`: of those that should have left here).
     pub dropped_packets: ReasonCounts<DropReason>,
+    /// Bytes of those, as received. 0 of what the kernel dropped (`receive_ring_full`, `receive_invalid`,
+    /// `transmit_invalid`) or a transmit queue still held (`shutdown`), of which only the number is known.
+    #[serde(default)]
+    pub dropped_bytes: ReasonCounts<DropReason>,
     /// Of the packets that came in here, those handed to the kernel.
     pub punted_packets: ReasonCounts<PuntReason>,
+    /// Bytes of those, as received.
+    #[serde(default)]
+    pub punted_bytes: ReasonCounts<PuntReason>,
     /// Packets of Linecard's own that this port's transmit queues took: replies to those whose packets a filter
     /// rejected, and copies.
     #[serde(default)]
@@ -66,6 +75,14 @@ impl PortTotals {
         self.received_packets as i64 - accounted as i64
     }
 
+    /// The same of bytes, of one port or the sum of several: received − forwarded − Σ dropped − Σ punted, of
+    /// frames as received. 0, always.
+    #[must_use]
+    pub fn byte_balance(&self) -> i64 {
+        let ended = self.dropped_bytes.sum() + self.punted_bytes.sum();
+        self.received_bytes as i64 - (self.forwarded_bytes + ended) as i64
+    }
+
     /// For the sum over all ports: received + Σ originated − sent − queued − Σ dropped − Σ punted. 0, always.
     #[must_use]
     pub fn total_balance(&self) -> i64 {
@@ -86,7 +103,9 @@ impl AddAssign<&Self> for PortTotals {
         self.queued_packets += other.queued_packets;
         self.transmitted_bytes += other.transmitted_bytes;
         self.dropped_packets += &other.dropped_packets;
+        self.dropped_bytes += &other.dropped_bytes;
         self.punted_packets += &other.punted_packets;
+        self.punted_bytes += &other.punted_bytes;
         self.originated_packets += &other.originated_packets;
         self.originated_bytes += other.originated_bytes;
         self.withheld_packets += &other.withheld_packets;
@@ -179,6 +198,7 @@ mod tests {
     fn json_goes_both_ways_by_label() {
         let mut totals = PortTotals { received_packets: 7, ..PortTotals::default() };
         totals.dropped_packets[DropReason::MartianSource] = 4;
+        totals.dropped_bytes[DropReason::MartianSource] = 240;
         totals.punted_packets[PuntReason::NoRoute] = 3;
         let text = serde_json::to_string(&totals).expect("numbers and labels");
         assert!(text.contains(r#""martian_source":4"#), "{text}");
@@ -192,5 +212,8 @@ mod tests {
         let totals =
             PortTotals { received_packets: 2, forwarded_packets: 1, ..PortTotals::default() };
         assert_eq!((totals.balance(), totals.total_balance()), (1, 2));
+        let totals =
+            PortTotals { received_bytes: 60, forwarded_bytes: 46, ..PortTotals::default() };
+        assert_eq!(totals.byte_balance(), 14);
     }
 }

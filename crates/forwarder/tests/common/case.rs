@@ -212,16 +212,21 @@ impl Effect<'_> {
         match outcome {
             Sent(port, packet) => {
                 totals.forwarded_packets += 1;
-                totals.forwarded_bytes += packet.len() as u64;
+                totals.forwarded_bytes += length;
                 self.leaves(*port, packet);
             }
             Punted(reason) => {
                 totals.punted_packets[*reason] += 1;
+                totals.punted_bytes[*reason] += length;
                 self.punted.push((PortId(in_port as u16), case.packet.clone()));
             }
-            Dropped(reason) => totals.dropped_packets[*reason] += 1,
+            Dropped(reason) => {
+                totals.dropped_packets[*reason] += 1;
+                totals.dropped_bytes[*reason] += length;
+            }
             Rejected(told) => {
                 totals.dropped_packets[DropReason::FilterRejected] += 1;
+                totals.dropped_bytes[DropReason::FilterRejected] += length;
                 match told {
                     Ok(reply) => {
                         totals.originated_packets[Origin::RejectReply] += 1;

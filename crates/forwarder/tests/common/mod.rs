@@ -183,7 +183,8 @@ impl Rig {
     pub fn totals(&self) -> Vec<PortTotals> {
         let totals = self.counters.read();
         for (number, port) in totals.iter().enumerate() {
-            assert_eq!(port.balance(), 0, "port {number}: {port:?}");
+            let balances = (port.balance(), port.byte_balance());
+            assert_eq!(balances, (0, 0), "port {number}: {port:?}");
         }
         let all: PortTotals = totals.iter().cloned().sum();
         assert_eq!(all.total_balance(), 0, "{all:?}");

@@ -303,7 +303,8 @@ impl<A: Traffic + Routable> Lane<A> {
     fn balance(&self, filters: Option<&Filters>) -> anyhow::Result<()> {
         let ports = self.counters.read();
         for (port, totals) in ports.iter().enumerate() {
-            ensure!(totals.balance() == 0, "the books of port {port} do not balance: {totals:?}");
+            let balances = (totals.balance(), totals.byte_balance());
+            ensure!(balances == (0, 0), "the books of port {port} do not balance: {totals:?}");
         }
         let all: PortTotals = ports.into_iter().sum();
         if all.total_balance() != 0 || all.sent_packets != all.received_packets {

@@ -89,7 +89,9 @@ pub(crate) fn ports(report: &PortsReport) -> String {
         Column::Number("queued"),
         Column::Number("redirected"),
         Column::Number("dropped"),
+        Column::Number("bytes"),
         Column::Number("punted"),
+        Column::Number("bytes"),
     ];
     let counts = |totals: &PortTotals| {
         [
@@ -100,7 +102,9 @@ pub(crate) fn ports(report: &PortsReport) -> String {
             totals.queued_packets,
             totals.redirected_packets,
             totals.dropped_packets.sum(),
+            totals.dropped_bytes.sum(),
             totals.punted_packets.sum(),
+            totals.punted_bytes.sum(),
         ]
         .map(count)
     };
@@ -136,6 +140,11 @@ fn own_packets(port: &PortReport) -> Option<String> {
     (!parts.is_empty()).then(|| format!("{} sent, among others: {}", port.name, parts.join(", ")))
 }
 
+/// Bytes of a reason's packets, `-` where there are none known: the kernel counts packets only.
+fn bytes(line: &ReasonReport) -> String {
+    if line.packets > 0 && line.bytes == 0 { "-".to_owned() } else { count(line.bytes) }
+}
+
 /// The reasons as tables; without `all`, those that happened.
 pub(crate) fn drops(report: &DropsReport, all: bool) -> String {
     let part = |title: &str, none: &str, lines: &[ReasonReport]| {
@@ -147,6 +156,7 @@ pub(crate) fn drops(report: &DropsReport, all: bool) -> String {
         let columns = [
             Column::Text("reason"),
             Column::Number("packets"),
+            Column::Number("bytes"),
             Column::Text("ports"),
             Column::Text("meaning"),
         ];
@@ -156,6 +166,7 @@ pub(crate) fn drops(report: &DropsReport, all: bool) -> String {
             vec![
                 line.reason.clone(),
                 count(line.packets),
+                bytes(line),
                 ports.join(", "),
                 line.description.clone(),
             ]

@@ -22,7 +22,9 @@ struct Rates {
     sent_packets_per_second: u64,
     sent_bits_per_second: u64,
     dropped_packets_per_second: u64,
+    dropped_bits_per_second: u64,
     punted_packets_per_second: u64,
+    punted_bits_per_second: u64,
 }
 
 /// Asks every `interval` until nobody reads the answers or the daemon is gone.
@@ -70,7 +72,9 @@ fn rate(name: &str, before: &PortTotals, now: &PortTotals, elapsed: Duration) ->
         sent_packets_per_second: of(&|at| at.sent_packets),
         sent_bits_per_second: of(&|at| at.transmitted_bytes.saturating_mul(8)),
         dropped_packets_per_second: of(&|at| at.dropped_packets.sum()),
+        dropped_bits_per_second: of(&|at| at.dropped_bytes.sum().saturating_mul(8)),
         punted_packets_per_second: of(&|at| at.punted_packets.sum()),
+        punted_bits_per_second: of(&|at| at.punted_bytes.sum().saturating_mul(8)),
     }
 }
 
@@ -82,7 +86,9 @@ fn table(rates: &[Rates]) -> String {
         Column::Number("sent/s"),
         Column::Number("bit/s"),
         Column::Number("dropped/s"),
+        Column::Number("bit/s"),
         Column::Number("punted/s"),
+        Column::Number("bit/s"),
     ];
     let row = |at: &Rates| {
         let counts = [
@@ -91,7 +97,9 @@ fn table(rates: &[Rates]) -> String {
             at.sent_packets_per_second,
             at.sent_bits_per_second,
             at.dropped_packets_per_second,
+            at.dropped_bits_per_second,
             at.punted_packets_per_second,
+            at.punted_bits_per_second,
         ];
         let mut row = vec![at.name.clone()];
         row.extend(counts.map(count));

@@ -163,7 +163,7 @@ impl Redirects {
                 incoming.received_packets += redirected.packets;
                 incoming.received_bytes += redirected.received_bytes;
                 incoming.forwarded_packets += forwarded;
-                incoming.forwarded_bytes += redirected.sent_bytes;
+                incoming.forwarded_bytes += redirected.received_bytes;
                 incoming.redirected_packets += forwarded;
                 incoming.dropped_packets[DropReason::TransmitQueueFull] += lost.full;
                 incoming.dropped_packets[DropReason::RedirectRefused] += lost.refused;

@@ -73,7 +73,8 @@ impl Rates {
 pub(super) fn balance(reports: &[&PortsReport]) -> Finding {
     let totals: PortTotals = reports.iter().map(|report| report.total.clone()).sum();
     let mut ports = reports.iter().flat_map(|report| &report.ports);
-    let each_balances = ports.all(|port| port.totals.balance() == 0);
+    let each_balances =
+        ports.all(|port| (port.totals.balance(), port.totals.byte_balance()) == (0, 0));
     let holds = each_balances && totals.total_balance() == 0 && totals.received_packets > 0;
     Finding::new(holds, books(&totals))
         .with("received_packets", totals.received_packets)
@@ -82,6 +83,11 @@ pub(super) fn balance(reports: &[&PortsReport]) -> Finding {
         .with("queued_packets", totals.queued_packets)
         .with("punted_packets", totals.punted_packets.sum())
         .with("unaccounted_packets", totals.total_balance())
+        .with("received_bytes", totals.received_bytes)
+        .with("forwarded_bytes", totals.forwarded_bytes)
+        .with("dropped_bytes", totals.dropped_bytes.sum())
+        .with("punted_bytes", totals.punted_bytes.sum())
+        .with("unaccounted_bytes", totals.byte_balance())
 }
 
 /// received = sent + dropped + queued + punted, with its numbers.

@@ -328,7 +328,8 @@ impl Daemon {
     pub fn assert_books_balance_now(&self) {
         let report = self.ports();
         for port in &report.ports {
-            assert_eq!(port.totals.balance(), 0, "books of {}: {port:#?}", port.name);
+            let balances = (port.totals.balance(), port.totals.byte_balance());
+            assert_eq!(balances, (0, 0), "books of {}: {port:#?}", port.name);
         }
         assert_eq!(report.total.total_balance(), 0, "books of all ports: {report:#?}");
         let sum: PortTotals = report.ports.iter().map(|port| port.totals.clone()).sum();

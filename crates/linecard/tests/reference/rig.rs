@@ -2,7 +2,7 @@
 
 use linecard_lab::wait_until;
 use linecard_observe::{PassedReport, PortsReport};
-use linecard_packet::PortTotals;
+use linecard_packet::{PortTotals, ReasonCounts};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
@@ -222,6 +222,8 @@ fn without_bytes(mut report: PortsReport) -> PortsReport {
         totals.received_bytes = 0;
         totals.forwarded_bytes = 0;
         totals.transmitted_bytes = 0;
+        totals.dropped_bytes = ReasonCounts::default();
+        totals.punted_bytes = ReasonCounts::default();
         totals.redirected_packets = 0;
         // By class, which no filter sets here, workers count what they forward.
         totals.class_packets.fill(0);
