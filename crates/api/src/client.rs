@@ -10,8 +10,8 @@ use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use linecard_observe::{
     ConnectionQuery, ConnectionsReport, DropsReport, ExplainQuery, FiltersReport, HealthReport,
-    NeighboursReport, PacketReport, PortsReport, ProtectionReport, ReloadReport, RouteQuery,
-    RouteReport, RoutesReport, TapEvent, TapQuery,
+    NeighboursReport, PacketReport, PolicersReport, PortsReport, ProtectionReport, ReloadReport,
+    RouteQuery, RouteReport, RoutesReport, TapEvent, TapQuery,
 };
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
@@ -169,6 +169,14 @@ impl Client {
     /// See [`ClientError`].
     pub fn health(&self) -> Result<HealthReport, ClientError> {
         self.get("/v1/health")
+    }
+
+    /// All policers with their counters.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub fn policers(&self) -> Result<PolicersReport, ClientError> {
+        self.get("/v1/policers")
     }
 
     /// All filters with their rules' counters.

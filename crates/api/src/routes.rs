@@ -11,8 +11,8 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use linecard_observe::{
     ConnectionQuery, ConnectionsReport, DropsReport, ExplainQuery, FiltersReport, HealthReport,
-    NeighboursReport, PacketReport, PortsReport, ProtectionReport, ReloadReport, RouteQuery,
-    RoutesReport, TapQuery,
+    NeighboursReport, PacketReport, PolicersReport, PortsReport, ProtectionReport, ReloadReport,
+    RouteQuery, RoutesReport, TapQuery,
 };
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +42,10 @@ pub trait Source: Send + Sync + 'static {
     /// The page of connections that `query` asks for.
     fn connections(&self, _query: &ConnectionQuery) -> ConnectionsReport {
         ConnectionsReport::default()
+    }
+    /// All policers with their counters.
+    fn policers(&self) -> PolicersReport {
+        PolicersReport::default()
     }
     /// Reads the configuration again and applies what can be applied without a restart. May take longer than
     /// other calls.
@@ -97,6 +101,7 @@ pub(crate) fn router(source: Arc<dyn Source>) -> Router {
             "/v1/protection",
             get(|State(source): Shared| async move { Json(source.protection()) }),
         )
+        .route("/v1/policers", get(|State(source): Shared| async move { Json(source.policers()) }))
         .route("/v1/reload", post(reload))
         .route("/v1/tap", post(tap))
         .route("/v1/explain", post(explain))
@@ -166,8 +171,8 @@ async fn explain(
 }
 
 async fn unknown(uri: Uri) -> Response {
-    let known = "/v1/ports, /v1/routes, /v1/neighbours, /v1/drops, /v1/filters, /v1/connections, /v1/protection, \
-                 /v1/health";
+    let known = "/v1/ports, /v1/routes, /v1/neighbours, /v1/drops, /v1/filters, /v1/policers, \
+                 /v1/connections, /v1/protection, /v1/health";
     let error = format!(
         "there is no {}: GET one of {known}, or POST /v1/reload, /v1/tap, /v1/explain",
         uri.path()

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use linecard_control::config::{
-    self, Config, Errors, Marker, Martians, PolicePer, PoliceUnit, ReversePath,
+    self, Config, Errors, Marker, MartianFilter, PolicePer, PoliceUnit, ReversePath,
 };
 use linecard_packet::PortId;
 use linecard_services::filter::{Action, Rule};
@@ -76,7 +76,7 @@ filter = "f"
     )
     .replace(
         "name = \"eth1\"",
-        "name = \"eth1\"\nreverse_path = \"loose\"\nmartians = \"forward\"",
+        "name = \"eth1\"\nreverse_path = \"loose\"\nmartians = \"special\"",
     );
     let config = parse(&text).expect("right");
     assert_eq!(warnings(&config), [""; 0]);
@@ -94,7 +94,7 @@ filter = "f"
     assert_eq!((eth0.services.filter_in, eth0.services.filter_out), (Some(0), None));
     assert_eq!(eth0.services.reverse_path, ReversePath::Off);
     assert_eq!(eth1.services.reverse_path, ReversePath::Loose);
-    assert_eq!(eth1.services.martians, Martians::Forward);
+    assert_eq!(eth1.services.martians, MartianFilter::Special);
 }
 
 /// Inside the match too, whatever kind of string it stands in.
@@ -496,5 +496,46 @@ fn ten_thousand_rules_are_judged_soon() {
         assert_eq!(config.warnings, [], "{kind}");
         println!("{kind}: {took:?}");
         assert!(took < Duration::from_secs(30), "{kind}: {took:?}");
+    }
+}
+
+/// What stands at a port besides filters: policers and checks of sources.
+#[test]
+fn ports_name_policers_and_lists_of_sources() {
+    let text = "[[set]]\nname = \"customers\"\nprefixes = [\"2001:db8::/32\", \"10.0.0.0/8\"]\n\
+         [[set]]\nname = \"web\"\nports = [80]\n\
+         [[police]]\nname = \"p\"\nrate_packets_per_second = 1\nburst_packets = 1\n\
+         [[police]]\nname = \"q\"\nrate_packets_per_second = 1\nburst_packets = 1\nper = \"port\"\n";
+    let port = |keys: &str| parse(&format!("{text}[[port]]\nname = \"eth0\"\n{keys}"));
+    let keys = "police_in = \"q\"\nreverse_path = \"feasible\"\nfeasible_sources = \"customers\"\n\
+         martians = \"not-global\"\n";
+    let config = port(keys).expect("right");
+    let services = config.ports[0].services;
+    assert_eq!((services.police_in, services.feasible_sources), (Some(1), Some(0)));
+    assert_eq!(services.reverse_path, ReversePath::Feasible);
+    assert_eq!(services.martians, MartianFilter::NotGlobal);
+    assert_eq!(config.filters.feasible_sources(), ["customers"]);
+    let prefixes = config.filters.prefixes_of("customers").expect("it has prefixes");
+    let prefixes: Vec<String> = prefixes.iter().map(ToString::to_string).collect();
+    assert_eq!(prefixes, ["10.0.0.0/8", "2001:db8::/32"]);
+    assert!(config.has_services());
+    assert!(!port("").expect("right").has_services());
+
+    let refusals = [
+        ("police_in = \"r\"", "there is no policer r", "one of: p, q"),
+        ("reverse_path = \"feasible\"", "feasible without a list", "feasible_sources = "),
+        ("feasible_sources = \"customers\"", "without a check", "reverse_path = \"feasible\""),
+        (
+            "reverse_path = \"feasible\"\nfeasible_sources = \"web\"",
+            "the set web has ports",
+            "the name of a [[set]] of prefixes",
+        ),
+        ("reverse_path = \"feasible\"\nfeasible_sources = \"x\"", "there is no set x", "[[set]]"),
+    ];
+    for (keys, message, help) in refusals {
+        let errors = port(keys).expect_err(keys).errors;
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(errors[0].message.contains(message), "{:?}", errors[0]);
+        assert!(errors[0].help.as_deref().unwrap_or_default().contains(help), "{:?}", errors[0]);
     }
 }

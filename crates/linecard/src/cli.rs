@@ -102,7 +102,8 @@ frame of IN is addressed, and everything is routed to one gateway behind OUT.")]
     /// Ask the running daemon
     #[command(subcommand)]
     Show(ShowCommand),
-    /// Make the running daemon read its configuration again: filters and sets
+    /// Make the running daemon read its configuration again: filters, sets, policers
+    /// and checks of sources
     #[command(after_help = "\
 Examples:
   linecard check && linecard reload
@@ -404,6 +405,20 @@ Addresses are those of the side that began; in answers they are exchanged.")]
         /// Connections at the most; 0 for the summary alone
         #[arg(long, value_name = "NUMBER", default_value_t = 100)]
         limit: usize,
+    },
+    /// Policers, and what each has counted by colour
+    #[command(after_help = "\
+Examples:
+  linecard show policers
+  linecard show policers icmp
+  linecard show policers --json | jq '.policers[] | select(.dropped_packets > 0)'
+
+Green packets are within the committed rate, red ones above all rates: those are dropped as `policed`.")]
+    Policers {
+        #[command(flatten)]
+        daemon: Daemon,
+        /// Only this policer [default: all]
+        name: Option<String>,
     },
     /// Why packets were dropped or handed to the kernel
     #[command(after_help = "\

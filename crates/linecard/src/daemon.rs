@@ -18,12 +18,14 @@ mod filters;
 mod link_watch;
 mod live_ports;
 mod neighbours;
+mod policers;
 mod ports;
 mod publisher;
 mod redirects;
 mod reload;
 mod services;
 mod source;
+mod source_checks;
 mod taps;
 mod words;
 mod workers;
@@ -82,7 +84,7 @@ pub(crate) fn run(config: Config, path: Option<PathBuf>) -> anyhow::Result<()> {
     let switch = DeadManSwitch::new(plan.workers)
         .map_err(|error| ports::explain("map a BPF array", error))?;
 
-    let mut services = Services::new(&config)?;
+    let mut services = Services::new(&config, plan.workers)?;
     let redirects = Redirects::open(&config);
     let cache = redirects.as_ref().ok().map(|redirects| Arc::clone(&redirects.cache));
     let mut served = plan.attach(&local, &switch, cache.as_ref())?;

@@ -1,7 +1,7 @@
 //! What a configuration asks for and this version does not do: better to say so than to leave packets
 //! unfiltered or unpoliced.
 
-use linecard_control::config::{Config, ConfiguredFilter, ReversePath};
+use linecard_control::config::{Config, ConfiguredFilter};
 use linecard_services::filter::Rule;
 
 /// A sentence for each.
@@ -13,10 +13,6 @@ pub(crate) fn of(config: &Config) -> Vec<String> {
                 |what| format!("rule {} of filter {}: {what}", rule.rule.name, filter.name);
             unserved.extend(of_the_rule(&rule.rule).into_iter().map(of_rule));
         }
-    }
-    for port in &config.ports {
-        let checks = port.services.reverse_path != ReversePath::Off;
-        unserved.extend(checks.then(|| format!("port {}: reverse_path", port.name)));
     }
     unserved.extend(config.router.filter.map(|_| "filter in [router]".to_owned()));
     // The router's own packets pass no worker, so its connections are seen one way only.
@@ -43,7 +39,7 @@ pub(crate) fn without_effect(config: &Config) -> Vec<String> {
 }
 
 fn of_the_rule(rule: &Rule) -> Vec<&'static str> {
-    [(rule.policer.is_some(), "police"), (rule.sample_one_in > 0, "sample"), (rule.log, "log")]
+    [(rule.sample_one_in > 0, "sample"), (rule.log, "log")]
         .into_iter()
         .filter_map(|(is_asked, what)| is_asked.then_some(what))
         .collect()

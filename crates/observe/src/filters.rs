@@ -49,6 +49,15 @@ pub struct ReloadReport {
     pub changed_filters: Vec<String>,
     /// Names of the filters that are gone.
     pub removed_filters: Vec<String>,
+    /// Names of the policers that are told something else now, those that are new included.
+    #[serde(default)]
+    pub changed_policers: Vec<String>,
+    /// Names of the policers that are gone.
+    #[serde(default)]
+    pub removed_policers: Vec<String>,
+    /// Names of the ports that have other filters, policers or checks of sources now.
+    #[serde(default)]
+    pub changed_ports: Vec<String>,
     /// What else differs in the file, and takes a restart.
     pub needs_restart: Vec<String>,
     /// What is worth a second look in the file.

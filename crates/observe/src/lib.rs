@@ -9,6 +9,7 @@ pub mod filters;
 pub mod health;
 pub mod neighbours;
 mod packet_text;
+pub mod policers;
 pub mod ports;
 pub mod protection;
 pub mod route_cache;
@@ -23,6 +24,7 @@ pub use filters::{FilterReport, FiltersReport, ReloadReport, RuleReport};
 pub use health::{HealthReport, HealthState};
 pub use neighbours::{NeighbourReport, NeighbourState, NeighboursReport};
 pub use packet_text::packet_text;
+pub use policers::{PoliceSourcesReport, PolicerReport, PolicersReport};
 pub use ports::{PassedReport, PortReport, PortState, PortsReport};
 pub use protection::{ClassReport, PortProtectionReport, ProtectionReport};
 pub use route_cache::{

@@ -141,6 +141,7 @@ fn expected(twin: &mut PoliceTwin, now: u64, offers: &[Offer]) -> Vec<(Verdict, 
         let (offer, (verdict, dscp)) =
             (&offers[at % offers.len()], &mut results[at % offers.len()]);
         let Some(policer) = policer.filter(|_| verdict.is_undecided()) else { continue };
+        let policer = twin.of_port(policer, PortId(offer.port));
         match twin.police(policer, now, offer.length(), offer.source, *dscp) {
             ColourAction::Pass => {}
             ColourAction::Mark(mark) => *dscp = mark,
@@ -219,6 +220,7 @@ enum Step {
     /// These are the policers from now on.
     Enrol(BTreeMap<String, Policer>),
     Port(u16, Option<u32>),
+    ByPort(u32, Vec<u32>),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -228,6 +230,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (pause, prop::collection::vec(offer(), 1..40)).prop_map(|(p, o)| Step::Batch(p, o)),
         2 => prop::collection::btree_map(name, policer(), 0..5).prop_map(Step::Enrol),
         2 => (0..3u16, prop::option::of(0..POLICERS_MAX)).prop_map(|(p, id)| Step::Port(p, id)),
+        1 => (0..POLICERS_MAX, prop::collection::vec(0..POLICERS_MAX, 0..4))
+            .prop_map(|(id, of_ports)| Step::ByPort(id, of_ports)),
     ]
 }
 
@@ -260,6 +264,10 @@ proptest! {
                 }
                 Step::Enrol(wanted) => roster.enrol(wanted).expect("four names, four slots"),
                 Step::Port(port, id) => vec![PoliceUpdate::SetPort(PortId(*port), id.map(PolicerId))],
+                Step::ByPort(id, of_ports) => {
+                    let of_ports = of_ports.iter().copied().map(PolicerId).collect();
+                    vec![PoliceUpdate::SetByPort(PolicerId(*id), of_ports)]
+                }
             };
             for update in &updates {
                 rig.tables.absorb(update);

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use linecard_services::filter::{Action, Filter, Rule};
 
 use super::error::{Error, Errors};
@@ -20,6 +21,8 @@ pub struct Filters {
     pub(super) sets: Sets,
     pub(super) files: Vec<SetFile>,
     pub(super) filters: Vec<ConfiguredFilter>,
+    /// Sets that ports name as feasible sources: they have prefixes or nothing.
+    pub(super) feasible_sources: Vec<String>,
 }
 
 /// A set that lives in a file of its own.
@@ -118,6 +121,27 @@ impl Filters {
         &self.files
     }
 
+    /// The names of the sets whose members ports let in whatever the routes to them are: what
+    /// `PortServices::feasible_sources` numbers.
+    #[must_use]
+    pub fn feasible_sources(&self) -> &[String] {
+        &self.feasible_sources
+    }
+
+    /// The prefixes of a set, IPv4 first; `None` if there is none of this name, or it has ports.
+    #[must_use]
+    pub fn prefixes_of(&self, set: &str) -> Option<Vec<IpNet>> {
+        match self.sets.get(set)? {
+            Members::Prefixes(prefixes) => {
+                let ipv4 = prefixes.ipv4.iter().map(|prefix| IpNet::V4((*prefix).into()));
+                let ipv6 = prefixes.ipv6.iter().map(|prefix| IpNet::V6((*prefix).into()));
+                Some(ipv4.chain(ipv6).collect())
+            }
+            Members::Empty => Some(Vec::new()),
+            Members::Ports(_) => None,
+        }
+    }
+
     /// What names in the match language stand for: for whoever reads an expression.
     #[must_use]
     pub fn names(&self) -> Names<'_> {
@@ -163,6 +187,12 @@ impl Filters {
         if *before == members {
             self.files[file].text = text.into();
             return Ok(Vec::new());
+        }
+        let has_ports = matches!(members, Members::Ports(_));
+        if has_ports && self.feasible_sources.iter().any(|set| set == name) {
+            return Err(refuse(format!(
+                "set {name} has ports, and ports name it as feasible sources"
+            )));
         }
         self.sets.insert(name, members);
         let again = match self.resolve_users_of(name) {

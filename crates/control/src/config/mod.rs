@@ -24,7 +24,7 @@ pub use error::{Error, Errors, Place, Warning};
 pub use filters::{ConfiguredFilter, ConfiguredRule, Filters, SetFile};
 pub use resolved::{
     Api, Config, Connections, ConnectionsMode, InterfaceRef, KernelDriver, KernelPort, Marker,
-    Martians, Memory, PolicePer, PoliceUnit, Policer, Port, PortKind, PortServices, Punt,
+    MartianFilter, Memory, PolicePer, PoliceUnit, Policer, Port, PortKind, PortServices, Punt,
     ReversePath, RouteAction, RouteCacheMode, Router, StaticInterface, StaticNeighbour,
     StaticNextHop, StaticPort, StaticRoute, Tables, TransmitMode, VlanTag, Workers, XdpMode,
     ZeroCopy,

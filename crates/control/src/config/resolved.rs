@@ -16,7 +16,7 @@ use super::error::Warning;
 use super::filters::Filters;
 pub use connections::{Connections, ConnectionsMode};
 pub use services::{
-    Marker, Martians, PolicePer, PoliceUnit, Policer, PortServices, ReversePath, Router,
+    Marker, MartianFilter, PolicePer, PoliceUnit, Policer, PortServices, ReversePath, Router,
 };
 
 /// A whole configuration that was found right.
@@ -61,10 +61,7 @@ impl Config {
     /// True when packets of some port must pass more than the route service.
     #[must_use]
     pub fn has_services(&self) -> bool {
-        let of_ports = self.ports.iter().any(|port| {
-            let PortServices { filter_in, filter_out, reverse_path, martians: _ } = port.services;
-            filter_in.is_some() || filter_out.is_some() || reverse_path != ReversePath::Off
-        });
+        let of_ports = self.ports.iter().any(|port| !port.services.is_empty());
         of_ports || self.tracks_connections()
     }
 

@@ -12,8 +12,9 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use connections::Connections;
+use linecard_services::source::{MartianFilter, ReversePath};
 pub(super) use protection::{ClassLimit, Protection, ProtectionMode};
-use services::{Filter, Martians, Police, ReversePath, Router, Set};
+use services::{Filter, Police, Router, Set};
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -140,10 +141,11 @@ pub(super) struct Port {
     pub(super) vlans: Option<Spanned<Vec<Spanned<Vlan>>>>,
     pub(super) filter_in: Option<Spanned<String>>,
     pub(super) filter_out: Option<Spanned<String>>,
+    pub(super) police_in: Option<Spanned<String>>,
+    pub(super) reverse_path: Option<Spanned<ReversePath>>,
+    pub(super) feasible_sources: Option<Spanned<String>>,
     #[serde(default)]
-    pub(super) reverse_path: ReversePath,
-    #[serde(default)]
-    pub(super) martians: Martians,
+    pub(super) martians: MartianFilter,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -19,6 +19,9 @@ pub(crate) fn run(daemon: &Daemon, json: bool) -> anyhow::Result<ExitCode> {
         };
         list("changed filters", &report.changed_filters);
         list("removed filters", &report.removed_filters);
+        list("changed policers", &report.changed_policers);
+        list("removed policers", &report.removed_policers);
+        list("ports with other services", &report.changed_ports);
         list("takes a restart", &report.needs_restart);
         lines.extend(report.warnings.iter().map(|warning| format!("warning: {warning}")));
         if lines.is_empty() {

@@ -1,5 +1,7 @@
 //! `linecard show`: asks the running daemon.
 
+mod policers;
+
 use std::io::Write;
 use std::net::IpAddr;
 use std::process::ExitCode;
@@ -58,6 +60,14 @@ pub(crate) fn run(command: ShowCommand, json: bool) -> anyhow::Result<ExitCode> 
             let query =
                 ConnectionQuery { source, destination, state, ..ConnectionQuery::default() };
             connections::show(&asked(daemon), query, limit, json)?;
+        }
+        ShowCommand::Policers { daemon, name } => {
+            let mut report = asked(daemon).policers()?;
+            if let Some(name) = name {
+                report.policers.retain(|policer| policer.name == name || policer.title() == name);
+                ensure!(!report.policers.is_empty(), "there is no policer `{name}`");
+            }
+            if json { output::json(&report)? } else { output::line(&policers::text(&report))? }
         }
         ShowCommand::Health { daemon } => {
             let report = asked(daemon).health()?;

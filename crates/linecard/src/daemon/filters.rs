@@ -81,11 +81,11 @@ impl Filters {
         (self.writer.subscription(), stats)
     }
 
-    /// Makes the filters of a configuration ready. Changes nothing.
+    /// Makes the filters of a configuration ready, whose policers have these slots. Changes nothing.
     ///
     /// # Errors
     /// A filter that the tables cannot take.
-    pub(super) fn prepare(&self, config: &Config) -> anyhow::Result<Prepared> {
+    pub(super) fn prepare(&self, config: &Config, policers: &[u32]) -> anyhow::Result<Prepared> {
         let mut changes = Changes::default();
         let mut counters = self.counters.clone();
         counters.begin();
@@ -93,7 +93,8 @@ impl Filters {
         let mut held = Vec::new();
         for configured in config.filters.filters() {
             let before = self.held.iter().find(|held| held.configured.name == configured.name);
-            let next = counters.hold(configured, before, &self.capacities, read);
+            let filter = resolved(configured, policers);
+            let next = counters.hold(configured, filter, before, &self.capacities, read);
             let next = next.with_context(|| format!("filter {}", configured.name))?;
             if before.is_none_or(|before| before.filter != next.filter) {
                 changes.changed.push(configured.name.clone());
@@ -221,6 +222,15 @@ impl Filters {
     }
 }
 
+/// What the filter service takes: its rules name policers by their slots.
+fn resolved(configured: &ConfiguredFilter, policers: &[u32]) -> Filter {
+    let mut filter = configured.resolved();
+    for rule in &mut filter.rules {
+        rule.policer = rule.policer.and_then(|at| policers.get(at as usize).copied());
+    }
+    filter
+}
+
 /// What all workers have counted.
 fn sum(readers: &[FilterStatsReader], counter: u32) -> RuleCount {
     let mut sum = RuleCount::default();
@@ -295,10 +305,11 @@ impl Counters {
         });
     }
 
-    /// Makes a filter ready; `before` is what it was.
+    /// Makes a filter ready; `filter` is what it comes to, `before` what it was.
     fn hold(
         &mut self,
         configured: &ConfiguredFilter,
+        filter: Filter,
         before: Option<&Held>,
         capacities: &FilterCapacities,
         read: impl Fn(u32) -> RuleCount,
@@ -307,7 +318,6 @@ impl Counters {
         for rule in &configured.rules {
             self.take(&configured.name, &rule.rule.name, &read);
         }
-        let filter = configured.resolved();
         let names = filter.rules.iter().map(|rule| rule.name.as_str()).chain([DEFAULT]);
         let counters: Vec<u32> =
             names.map(|name| self.take(&configured.name, name, &read)).collect();

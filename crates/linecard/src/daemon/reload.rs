@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use linecard_control::config::{self, Config};
+use linecard_control::config::{self, Config, PortServices};
 use linecard_observe::ReloadReport;
 use tracing::{info, warn};
 
@@ -17,7 +17,7 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    /// Reads the file again, and puts its filters and the limits of its protection in force.
+    /// Reads the file again, and puts its services and the limits of its protection in force.
     ///
     /// # Errors
     /// What is wrong with it; nothing is changed then.
@@ -31,11 +31,11 @@ impl Origin {
         }
         let mut needs_restart = self.differences(&config);
         if config.has_services() && shared.redirects.is_ok() {
-            needs_restart.push("the first filter of a port, as the route cache is on".to_owned());
+            needs_restart.push("the first service of a port, as the route cache is on".to_owned());
         }
         needs_restart
             .extend(shared.services().connections.needs_restart(&config).map(str::to_owned));
-        // Filters are attached to ports by number, and to none that does not pass the worker.
+        // Services are attached to ports by number, and to none that does not pass the worker.
         if !needs_restart.is_empty() {
             return Ok(ReloadReport { needs_restart, ..ReloadReport::default() });
         }
@@ -47,10 +47,13 @@ impl Origin {
                 }
             }
         }
-        info!(changed = ?changes.changed, removed = ?changes.removed, "configuration was read again");
+        info!(?changes, "configuration was read again");
         Ok(ReloadReport {
-            changed_filters: changes.changed,
-            removed_filters: changes.removed,
+            changed_filters: changes.filters.changed,
+            removed_filters: changes.filters.removed,
+            changed_policers: changes.policers.changed,
+            removed_policers: changes.policers.removed,
+            changed_ports: changes.ports,
             needs_restart,
             warnings: config.warnings.iter().map(|warning| warning.message.clone()).collect(),
         })
@@ -59,11 +62,9 @@ impl Origin {
     /// Sections in which a file differs from what the daemon was started with, but for what can be changed.
     fn differences(&self, new: &Config) -> Vec<String> {
         let old = &self.config;
-        let without_filters = |config: &Config| {
+        let without_services = |config: &Config| {
             let mut ports = config.ports.clone();
-            for port in &mut ports {
-                (port.services.filter_in, port.services.filter_out) = (None, None);
-            }
+            ports.iter_mut().for_each(|port| port.services = PortServices::default());
             ports
         };
         [
@@ -75,7 +76,7 @@ impl Origin {
             (old.route_cache != new.route_cache, "[route_cache]"),
             (old.transmit != new.transmit, "[transmit]"),
             (old.protection.is_some() != new.protection.is_some(), "mode of [protection]"),
-            (without_filters(old) != without_filters(new), "[[port]]"),
+            (without_services(old) != without_services(new), "[[port]]"),
         ]
         .into_iter()
         .filter(|(differs, _)| *differs)

@@ -15,9 +15,9 @@ use linecard_io::{ClassLimit, ClassTotals, Outcome, ProtectionClass};
 use linecard_observe::{
     ClassReport, ConnectionQuery, ConnectionsReport, ExplainQuery, FiltersReport, HealthReport,
     HealthState, NeighbourReport, NeighbourState, NeighboursReport, NextHopReport, PacketReport,
-    PassedReport, PortProtectionReport, PortReport, PortRouteCacheReport, PortsReport,
-    ProtectionReport, ReloadReport, RouteCacheObstacle, RouteCacheReport, RouteKind, RouteQuery,
-    RouteReport, RoutesReport, TapQuery,
+    PassedReport, PolicersReport, PortProtectionReport, PortReport, PortRouteCacheReport,
+    PortsReport, ProtectionReport, ReloadReport, RouteCacheObstacle, RouteCacheReport, RouteKind,
+    RouteQuery, RouteReport, RoutesReport, TapQuery,
 };
 use linecard_packet::{AdjacencyId, DropReason, PortId, PortTotals};
 
@@ -232,6 +232,9 @@ impl Source for DaemonSource {
     fn protection(&self) -> ProtectionReport {
         ProtectionReport { ports: self.shared.ports().iter().filter_map(protection).collect() }
     }
+    fn policers(&self) -> PolicersReport {
+        self.shared.services().policers.report()
+    }
 
     fn connections(&self, query: &ConnectionQuery) -> ConnectionsReport {
         self.shared.services().connections.report(query)
@@ -268,6 +271,13 @@ impl Source for DaemonSource {
             troubles.push(format!(
                 "{} policy rules (`ip rule`) are not followed: Linecard routes by the table main",
                 status.mirror.policy_rules
+            ));
+        }
+        let unverified = self.shared.services().source_checks.unverified_packets();
+        if unverified > 0 {
+            troubles.push(format!(
+                "{unverified} packets passed the reverse-path check unverified, as the tables do not \
+                 hold all routes: raise the capacities in [tables]"
             ));
         }
         HealthReport {

@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 #![allow(unreachable_pub, reason = "a module of several test binaries")]
 
+pub mod iperf3;
 pub mod traffic;
 
 use std::fs::File;

@@ -43,6 +43,12 @@ impl PolicerMeters {
         self.sources.key(policer, layer3, prefix)
     }
 
+    /// Places that sources have.
+    #[inline]
+    pub(super) fn sources_taken(&self) -> u32 {
+        self.sources.taken()
+    }
+
     /// Asks for what [`Self::mark_source`] will need.
     #[inline]
     pub(super) fn prefetch_source(&self, key: &SourceKey) {

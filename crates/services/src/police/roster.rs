@@ -41,7 +41,7 @@ impl fmt::Display for RosterFull {
 impl std::error::Error for RosterFull {}
 
 /// All policers by name.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Roster {
     policers_max: u32,
     by_name: BTreeMap<String, Enrolled>,
@@ -83,7 +83,10 @@ impl Roster {
         };
         let gone: Vec<_> = before.extract_if(.., |name, it| !stays(name, it)).collect();
         let taken: BTreeSet<u32> = before.values().map(|enrolled| enrolled.id.0).collect();
-        let mut free = (0..self.policers_max).filter(|slot| !taken.contains(slot));
+        // A filter may still bring packets to those that are gone: another one is there last of all.
+        let freed: Vec<u32> = gone.iter().map(|(_, enrolled)| enrolled.id.0).collect();
+        let unused = |slot: &u32| !taken.contains(slot) && !freed.contains(slot);
+        let mut free = (0..self.policers_max).filter(unused).chain(freed.iter().copied());
         let removals = gone.iter().map(|(_, enrolled)| PoliceUpdate::RemovePolicer(enrolled.id));
         let mut updates: Vec<_> = removals.collect();
         for (name, policer) in wanted {

@@ -62,12 +62,20 @@ const _: () = assert!(size_of::<Set>() == 192);
 pub(super) struct SourceMeters {
     sets: Box<[Set]>,
     hash: FlowHash,
+    /// Places that have an owner, whether it owes anything or not.
+    taken: u32,
 }
 
 impl SourceMeters {
     pub(super) fn new(sources_max: u32, seed: u64) -> Self {
         let sets = (sources_max as usize).div_ceil(WAYS).next_power_of_two();
-        Self { sets: vec![Set::default(); sets].into(), hash: FlowHash::new(seed) }
+        Self { sets: vec![Set::default(); sets].into(), hash: FlowHash::new(seed), taken: 0 }
+    }
+
+    /// Places that some source has, or had last.
+    #[inline]
+    pub(super) fn taken(&self) -> u32 {
+        self.taken
     }
 
     /// The key of a prefix of a policer's sources.
@@ -107,21 +115,25 @@ impl SourceMeters {
             |way: usize| (set.prefixes[way] == key.prefix) & (set.owners[way] == key.owner);
         let way = match (0..WAYS).find(|way| is_own(*way)) {
             Some(way) => way,
-            None => set.make_room(key, now_nanoseconds, profile)?,
+            None => {
+                let (way, is_first) = set.make_room(key, now_nanoseconds, profile)?;
+                self.taken += u32::from(is_first);
+                way
+            }
         };
         Some(&mut set.meters[way])
     }
 }
 
 impl Set {
-    /// A place for a source that has none.
+    /// A place for a source that has none, and whether it is the first one there.
     #[inline(never)]
     fn make_room<'a>(
         &mut self,
         key: &SourceKey,
         now_nanoseconds: u64,
         profile: impl Fn(u32) -> Option<&'a Profile>,
-    ) -> Option<usize> {
+    ) -> Option<(usize, bool)> {
         let owes_nothing = |way: usize| {
             let (owner, meter) = (self.owners[way], &self.meters[way]);
             // A policer that is gone is owed nothing.
@@ -130,8 +142,9 @@ impl Set {
                     .is_none_or(|profile| meter.is_full(profile, now_nanoseconds))
         };
         let way = (0..WAYS).find(|way| owes_nothing(*way))?;
+        let is_first = self.owners[way] == NOBODY;
         (self.prefixes[way], self.owners[way]) = (key.prefix, key.owner);
         self.meters[way] = Meter::default();
-        Some(way)
+        Some((way, is_first))
     }
 }

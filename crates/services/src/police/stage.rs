@@ -84,6 +84,18 @@ impl PoliceScratch {
         }
     }
 
+    /// Sends packets that were brought to a policer by port on to that of their port.
+    fn resolve_by_port(&mut self, batch: &Batch, tables: &PoliceTables) {
+        if !tables.has_by_port() {
+            return;
+        }
+        for (&place, policer) in self.places.iter().zip(&mut self.policers) {
+            if let Some(metadata) = batch.metadata.get(usize::from(place)) {
+                *policer = tables.of_port(*policer, metadata.in_port);
+            }
+        }
+    }
+
     /// True when no packet was brought.
     #[inline]
     #[must_use]
@@ -175,6 +187,7 @@ pub fn process_watched(
     if scratch.is_empty() {
         return;
     }
+    scratch.resolve_by_port(batch, tables);
     // The meters of policers stay in the caches, those of many sources do not.
     let count = if tables.has_sources() { scratch.places.len() } else { 0 };
     let mut ahead = scratch.places.iter().zip(&scratch.policers).take(count);
@@ -210,7 +223,7 @@ pub fn process_watched(
                 let key = meters.source_key(policer, metadata.layer3, prefix);
                 let (colour, has_place) = meters.mark_source(tables, &key, entry, packet);
                 if !has_place {
-                    stats.count_refused_source();
+                    stats.count_refused_source(policer, entry.profile.incarnation());
                 }
                 colour
             }
@@ -222,6 +235,7 @@ pub fn process_watched(
     scratch.places.clear();
     scratch.policers.clear();
     stats.count_unmetered(std::mem::take(&mut scratch.refused));
+    stats.set_sources_taken(meters.sources_taken());
 }
 
 /// What [`process`] would do if the buckets of all policers were full, and nobody is charged for it; tells of
@@ -233,6 +247,7 @@ pub fn imagine(
     scratch: &mut PoliceScratch,
     mut metered: impl FnMut(u8, PolicerId, Colour),
 ) {
+    scratch.resolve_by_port(batch, tables);
     for (&place, &policer) in scratch.places.iter().zip(&scratch.policers) {
         let Some(entry) = tables.policer(policer) else { continue };
         let at = usize::from(place);

@@ -20,6 +20,9 @@ pub struct PolicerTotals {
     pub packets: [u64; 3],
     /// Bytes.
     pub bytes: [u64; 3],
+    /// Of a policer by source: packets whose source had no meter of its own, since all places it could have
+    /// were taken. They are among the others.
+    pub sources_refused: u64,
 }
 
 impl AddAssign for PolicerTotals {
@@ -28,6 +31,7 @@ impl AddAssign for PolicerTotals {
             self.packets[colour] += other.packets[colour];
             self.bytes[colour] += other.bytes[colour];
         }
+        self.sources_refused += other.sources_refused;
     }
 }
 
@@ -39,11 +43,15 @@ struct Cells {
     incarnation: AtomicU64,
     packets: [AtomicU64; 3],
     bytes: [AtomicU64; 3],
+    sources_refused: AtomicU64,
 }
+
+const _: () = assert!(size_of::<Cells>() == 64);
 
 #[derive(Debug)]
 struct Block {
     policers: Box<[Cells]>,
+    sources_taken: AtomicU64,
     sources_refused: AtomicU64,
     unmetered: AtomicU64,
 }
@@ -59,8 +67,9 @@ impl PoliceStats {
     #[must_use]
     pub fn new(policers_max: u32) -> Self {
         let policers = (0..policers_max).map(|_| Cells::default()).collect();
-        let [sources_refused, unmetered] = [AtomicU64::new(0), AtomicU64::new(0)];
-        Self { block: Arc::new(Block { policers, sources_refused, unmetered }) }
+        let [sources_taken, sources_refused, unmetered] =
+            std::array::from_fn(|_| AtomicU64::new(0));
+        Self { block: Arc::new(Block { policers, sources_taken, sources_refused, unmetered }) }
     }
 
     /// The side that reads.
@@ -71,18 +80,33 @@ impl PoliceStats {
 
     #[inline]
     pub(super) fn count(&mut self, policer: u32, incarnation: u32, colour: Colour, bytes: u16) {
-        let Some(cells) = self.block.policers.get(policer as usize) else { return };
-        let incarnation = u64::from(incarnation);
-        if cells.incarnation.load(Ordering::Relaxed) != incarnation {
-            cells.clear(incarnation);
-        }
+        let Some(cells) = self.cells(policer, incarnation) else { return };
         add(&cells.packets[colour.index()], 1);
         add(&cells.bytes[colour.index()], u64::from(bytes));
     }
 
     #[inline]
-    pub(super) fn count_refused_source(&mut self) {
+    pub(super) fn count_refused_source(&mut self, policer: u32, incarnation: u32) {
         add(&self.block.sources_refused, 1);
+        if let Some(cells) = self.cells(policer, incarnation) {
+            add(&cells.sources_refused, 1);
+        }
+    }
+
+    #[inline]
+    pub(super) fn set_sources_taken(&mut self, places: u32) {
+        self.block.sources_taken.store(u64::from(places), Ordering::Relaxed);
+    }
+
+    /// The cells of an incarnation.
+    #[inline]
+    fn cells(&self, policer: u32, incarnation: u32) -> Option<&Cells> {
+        let cells = self.block.policers.get(policer as usize)?;
+        let incarnation = u64::from(incarnation);
+        if cells.incarnation.load(Ordering::Relaxed) != incarnation {
+            cells.clear(incarnation);
+        }
+        Some(cells)
     }
 
     #[inline]
@@ -103,7 +127,7 @@ impl Cells {
         self.incarnation.store(0, Ordering::Relaxed);
         // Who sees a cell cleared sees that it is nobody's.
         fence(Ordering::Release);
-        for cell in self.packets.iter().chain(&self.bytes) {
+        for cell in self.packets.iter().chain(&self.bytes).chain([&self.sources_refused]) {
             cell.store(0, Ordering::Relaxed);
         }
         self.incarnation.store(incarnation, Ordering::Release);
@@ -128,7 +152,11 @@ impl PoliceStatsReader {
         let read = |cells: &[AtomicU64; 3]| {
             std::array::from_fn(|colour| cells[colour].load(Ordering::Relaxed))
         };
-        let totals = PolicerTotals { packets: read(&cells.packets), bytes: read(&cells.bytes) };
+        let totals = PolicerTotals {
+            packets: read(&cells.packets),
+            bytes: read(&cells.bytes),
+            sources_refused: cells.sources_refused.load(Ordering::Relaxed),
+        };
         // Orders the cells' loads before the second look.
         fence(Ordering::Acquire);
         let after = cells.incarnation.load(Ordering::Relaxed);
@@ -143,6 +171,13 @@ impl PoliceStatsReader {
     #[must_use]
     pub fn sources_refused(&self) -> u64 {
         self.block.sources_refused.load(Ordering::Relaxed)
+    }
+
+    /// Places that source prefixes have taken so far, of those of `PoliceCapacities`. A place stays taken, and
+    /// goes to another source when the one that has it owes nothing.
+    #[must_use]
+    pub fn sources_taken(&self) -> u64 {
+        self.block.sources_taken.load(Ordering::Relaxed)
     }
 
     /// How often a packet passed a policer unmetered since the worker started, because more were brought in one

@@ -8,6 +8,10 @@
 //! A slot that is given to another policer gets another *incarnation*: the first packet that a worker
 //! has for it finds a meter and counters of an older one, and starts them anew. Nobody has to go through all
 //! workers and wait.
+//!
+//! A policer *by port* is several policers, one for each port, and rules name one of them for all: what is
+//! brought there goes on to that of the port by which the packet came in. Only batches with such policers pay
+//! for it.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -40,6 +44,9 @@ pub enum PoliceUpdate {
     RemovePolicer(PolicerId),
     /// All packets that come in by the port are brought to the policer, or to none.
     SetPort(PortId, Option<PolicerId>),
+    /// What is brought to the policer goes to one of these in its place, by the number of the port it came in
+    /// by; beyond the last to the policer itself. Ends with [`Self::RemovePolicer`], or with an empty list.
+    SetByPort(PolicerId, Vec<PolicerId>),
 }
 
 /// A policer as the packet path reads it.
@@ -58,6 +65,8 @@ pub struct PoliceTables {
     workers: u32,
     policers: Vec<Option<Entry>>,
     ports: Vec<Option<PolicerId>>,
+    /// By slot: the policer of each port, if it is one by port. No longer than the last that is.
+    by_port: Vec<Box<[PolicerId]>>,
     /// Policers by source.
     by_source: u32,
     refused_updates: u64,
@@ -72,6 +81,7 @@ impl PoliceTables {
             workers: workers.max(1),
             policers: Vec::new(),
             ports: Vec::new(),
+            by_port: Vec::new(),
             by_source: 0,
             refused_updates: 0,
         }
@@ -113,6 +123,19 @@ impl PoliceTables {
         self.ports.get(port.index()).copied().flatten()
     }
 
+    /// Whether some policer is by port.
+    #[inline]
+    pub(super) fn has_by_port(&self) -> bool {
+        !self.by_port.is_empty()
+    }
+
+    /// The policer that a packet of the port meets when it is brought to this one.
+    #[inline]
+    pub(super) fn of_port(&self, policer: u32, port: PortId) -> u32 {
+        let of_ports = self.by_port.get(policer as usize);
+        of_ports.and_then(|it| it.get(port.index())).map_or(policer, |it| it.0)
+    }
+
     fn entry(&self, policer: &Policer, incarnation: NonZeroU32, pool: &Arc<Pool>) -> Option<Entry> {
         // What each worker has of a source's packets nobody knows: see `sources`.
         let marker = match policer.sources {
@@ -144,6 +167,18 @@ impl PoliceTables {
         let used = self.ports.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
         self.ports.truncate(used);
     }
+
+    fn set_by_port(&mut self, id: PolicerId, of_ports: &[PolicerId]) {
+        let index = id.0 as usize;
+        if !of_ports.is_empty() && id.0 < self.capacities.policers_max {
+            self.by_port.resize(self.by_port.len().max(index + 1), Box::default());
+        }
+        if let Some(place) = self.by_port.get_mut(index) {
+            *place = of_ports.into();
+        }
+        let used = self.by_port.iter().rposition(|it| !it.is_empty()).map_or(0, |last| last + 1);
+        self.by_port.truncate(used);
+    }
 }
 
 impl Absorb<PoliceUpdate> for PoliceTables {
@@ -164,8 +199,10 @@ impl Absorb<PoliceUpdate> for PoliceTables {
                 if (id.0 as usize) < self.policers.len() {
                     self.put(id.0 as usize, None);
                 }
+                self.set_by_port(*id, &[]);
             }
             PoliceUpdate::SetPort(port, policer) => self.set_port(*port, *policer),
+            PoliceUpdate::SetByPort(id, of_ports) => self.set_by_port(*id, of_ports),
         }
     }
 }

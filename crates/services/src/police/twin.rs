@@ -8,7 +8,9 @@ use std::net::IpAddr;
 use linecard_packet::PortId;
 use linecard_tables::meter::{Colour, MeterTwin};
 
-use super::{ColourAction, PoliceUpdate, Policer, PolicerTotals, assured_forwarding_colour};
+use super::{
+    ColourAction, PoliceUpdate, Policer, PolicerId, PolicerTotals, assured_forwarding_colour,
+};
 
 /// A policer with its meters.
 #[derive(Debug)]
@@ -25,6 +27,7 @@ struct Slot {
 pub struct PoliceTwin {
     slots: BTreeMap<u32, Slot>,
     ports: BTreeMap<PortId, u32>,
+    by_port: BTreeMap<u32, Vec<PolicerId>>,
 }
 
 impl PoliceTwin {
@@ -59,6 +62,10 @@ impl PoliceTwin {
             }
             PoliceUpdate::RemovePolicer(id) => {
                 self.slots.remove(&id.0);
+                self.by_port.remove(&id.0);
+            }
+            PoliceUpdate::SetByPort(id, of_ports) => {
+                self.by_port.insert(id.0, of_ports.clone());
             }
             PoliceUpdate::SetPort(port, Some(policer)) => {
                 self.ports.insert(*port, policer.0);
@@ -73,6 +80,13 @@ impl PoliceTwin {
     #[must_use]
     pub fn port(&self, port: PortId) -> Option<u32> {
         self.ports.get(&port).copied()
+    }
+
+    /// The policer that a packet of the port meets when it is brought to this one.
+    #[must_use]
+    pub fn of_port(&self, policer: u32, port: PortId) -> u32 {
+        let of_ports = self.by_port.get(&policer);
+        of_ports.and_then(|it| it.get(port.index())).map_or(policer, |it| it.0)
     }
 
     /// What a policer does with a packet of `bytes` bytes from `source` that has this DSCP.

@@ -1,4 +1,4 @@
-//! `[[filter]]` and what filters are attached to.
+//! `[[filter]]`.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -16,7 +16,7 @@ use crate::config::filters::{
     ConfiguredFilter, ConfiguredRule, Filters, Layout, Naming, RuleLayout,
 };
 use crate::config::limits;
-use crate::config::resolved::{Config, Martians, Policer, Port, PortServices, ReversePath, Router};
+use crate::config::resolved::{Config, Policer, Port};
 use crate::config::text::File;
 use crate::config::text::services as text;
 use crate::filter::{self, Judged, Names};
@@ -49,7 +49,7 @@ pub(super) fn filters(
     check_names(checker, "filter", file.filter.iter().map(|text| &text.get_ref().name));
     let resolve = |text: &Spanned<text::Filter>| filter(checker, &scope, text);
     let resolved = file.filter.iter().map(resolve).collect();
-    let filters = Filters { ports, sets, files, filters: resolved };
+    let filters = Filters { ports, sets, files, filters: resolved, feasible_sources: vec![] };
     if filters.set_members() > limits::RULE_SET_MEMBERS_MAX {
         let message = format!("the rules have {} members of sets", filters.set_members());
         checker.refuse_file(message, format!("{} at the most", limits::RULE_SET_MEMBERS_MAX));
@@ -177,7 +177,7 @@ fn rule(
     ConfiguredRule { rule, idle, terms, naming }
 }
 
-fn one_of<'a>(known: impl Iterator<Item = &'a str>, section: &str) -> String {
+pub(super) fn one_of<'a>(known: impl Iterator<Item = &'a str>, section: &str) -> String {
     let mut known: Vec<&str> = known.collect();
     known.sort_unstable();
     if known.is_empty() {
@@ -341,43 +341,4 @@ fn content_hash(text: &text::Rule) -> u32 {
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     let hash = content.join("\n").bytes().fold(0xcbf2_9ce4_8422_2325, step);
     (hash ^ hash >> 32) as u32
-}
-
-/// Resolves what is attached to the router and to the ports, in the order of `ports`.
-pub(super) fn attachments(
-    checker: &mut Checker<'_>,
-    file: &File,
-    filters: &Filters,
-) -> (Router, Vec<PortServices>) {
-    let find = |checker: &mut Checker<'_>, place: &Option<Spanned<String>>| {
-        let place = place.as_ref()?;
-        let all = filters.filters();
-        let found = all.iter().position(|filter| filter.name == *place.get_ref());
-        if found.is_none() {
-            let message = format!("there is no filter {}", place.get_ref());
-            let known = all.iter().map(|filter| filter.name.as_str());
-            checker.refuse(place, message, one_of(known, "[[filter]]"));
-        }
-        found
-    };
-    let router = Router { filter: find(checker, &file.router.filter) };
-    let mut services = Vec::with_capacity(file.port.len());
-    for port in &file.port {
-        let port = port.get_ref();
-        services.push(PortServices {
-            filter_in: find(checker, &port.filter_in),
-            filter_out: find(checker, &port.filter_out),
-            reverse_path: match port.reverse_path {
-                text::ReversePath::Off => ReversePath::Off,
-                text::ReversePath::Strict => ReversePath::Strict,
-                text::ReversePath::Loose => ReversePath::Loose,
-                text::ReversePath::Feasible => ReversePath::Feasible,
-            },
-            martians: match port.martians {
-                text::Martians::Drop => Martians::Drop,
-                text::Martians::Forward => Martians::Forward,
-            },
-        });
-    }
-    (router, services)
 }

@@ -3,6 +3,7 @@
 //! Nothing returns early: a value that is refused is replaced by its default and the judging goes
 //! on, so that one run shows every mistake. The result is used only when there was none.
 
+mod attachments;
 mod checker;
 mod connections;
 mod filters;
@@ -36,8 +37,10 @@ pub(super) fn resolve(
     let mut ports = ports::ports(&mut checker, file, path);
     let static_part = routes::static_part(&mut checker, file, &ports);
     let policers = police::policers(&mut checker, &file.police);
-    let filters = filters::filters(&mut checker, file, &ports, &policers, (path, read));
-    let (router, services) = filters::attachments(&mut checker, file, &filters);
+    let mut filters = filters::filters(&mut checker, file, &ports, &policers, (path, read));
+    let attachments::Attachments { router, ports: services, feasible_sources } =
+        attachments::attachments(&mut checker, file, &filters, &policers);
+    filters.feasible_sources = feasible_sources;
     for (port, services) in ports.iter_mut().zip(services) {
         port.services = services;
     }

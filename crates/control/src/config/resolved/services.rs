@@ -1,5 +1,7 @@
 //! Policers and checks of addresses, as the daemon uses them.
 
+pub use linecard_services::source::{MartianFilter, ReversePath};
+
 /// `[router]`: what is for the router itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Router {
@@ -14,34 +16,23 @@ pub struct PortServices {
     pub filter_in: Option<usize>,
     /// The filter of packets that leave by it.
     pub filter_out: Option<usize>,
+    /// The policer that all packets meet that come in by it: index into [`super::Config::policers`].
+    pub police_in: Option<usize>,
     /// How sources are checked against the routes.
     pub reverse_path: ReversePath,
-    /// What becomes of packets from or to addresses that nobody has.
-    pub martians: Martians,
+    /// With [`ReversePath::Feasible`], and only then: the list of sources that are let in besides, index into
+    /// [`Filters::feasible_sources`](crate::config::Filters::feasible_sources).
+    pub feasible_sources: Option<usize>,
+    /// Which special-purpose addresses are refused besides those that always are.
+    pub martians: MartianFilter,
 }
 
-/// RFC 3704: is the port that a packet came in by one that its source would be reached by?
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ReversePath {
-    /// Nobody asks.
-    #[default]
-    Off,
-    /// It must be the best route's (2.2).
-    Strict,
-    /// There must be a route, by whatever port (2.4).
-    Loose,
-    /// It must be one of the routes', the best or not (2.3).
-    Feasible,
-}
-
-/// What becomes of packets from or to special-purpose addresses that are not forwarded (RFC 6890).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Martians {
-    /// They are dropped.
-    #[default]
-    Drop,
-    /// They are forwarded like any other.
-    Forward,
+impl PortServices {
+    /// True when packets of the port pass no service but the route.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// One policer.
@@ -111,7 +102,7 @@ pub enum Marker {
 /// Which packets share a meter of a policer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PolicePer {
-    /// All that the rules that name it send to it.
+    /// All that the rules and ports that name it send to it.
     #[default]
     Rule,
     /// Those that came in by the same port.

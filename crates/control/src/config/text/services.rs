@@ -147,21 +147,3 @@ impl Algorithm {
 pub(in crate::config) struct Router {
     pub(in crate::config) filter: Option<Spanned<String>>,
 }
-
-#[derive(Debug, Default, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(in crate::config) enum ReversePath {
-    #[default]
-    Off,
-    Strict,
-    Loose,
-    Feasible,
-}
-
-#[derive(Debug, Default, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(in crate::config) enum Martians {
-    #[default]
-    Drop,
-    Forward,
-}
