@@ -319,6 +319,7 @@ fn add_limited(total: &mut PortTotals, port: &ServedPort) {
     total.received_packets += limited.packets;
     total.received_bytes += limited.bytes;
     total.dropped_packets[DropReason::RouterRateLimited] += limited.packets;
+    total.dropped_bytes[DropReason::RouterRateLimited] += limited.bytes;
 }
 
 /// What is counted of a port's classes; none where protection is off.
