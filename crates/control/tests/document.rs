@@ -210,3 +210,22 @@ fn rule(number: u16, port: u16) -> String {
     let action = if number.is_multiple_of(2) { "accept" } else { "drop" };
     format!("    {{ match = \"tcp destination-port {port}\", action = \"{action}\" }},")
 }
+
+/// A set that ports name as feasible sources is read again alone, too, and has prefixes or is refused.
+#[test]
+fn feasible_sources_follow_their_set() {
+    let port = "name = \"eth0\"\nreverse_path = \"feasible\"\nfeasible_sources = \"hosts\"\n";
+    let text = TEXT.replacen("name = \"eth0\"\n", port, 1).replace("tcp source @hosts", "tcp");
+    let before = load(&text, "192.0.2.0/24").expect("it is right");
+    let prefixes = |document: &Document| {
+        let prefixes = document.config().filters.prefixes_of("hosts").expect("no ports");
+        prefixes.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let after = check(&before, &text, "192.0.2.0/24\n198.51.100.7").expect("it is right");
+    assert_eq!(prefixes(&after), ["192.0.2.0/24", "198.51.100.7/32"]);
+    assert!(check(&after, &text, "443").is_none(), "ports are no sources");
+    let error = after.with_set_of("hosts", read(&text, "443")).expect_err("ports").to_string();
+    assert!(error.contains("ports name it as feasible sources"), "{error}");
+    let alone = after.with_set_of("hosts", read(&text, "")).expect("it is right");
+    assert_eq!(prefixes(&alone), [""; 0]);
+}

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use common::traffic::{PORT, load, probe, wait_reachable};
-use common::{DEADLINE, Daemon, Options, PortMode, iperf3, text};
+use common::{DEADLINE, Daemon, LINECARD, Options, PortMode, iperf3, text};
 use linecard_lab::{FrameSocket, Namespace, RouterOptions, RouterTopology, UdpLoad, UdpSink};
 use linecard_observe::PolicerReport;
 use linecard_packet::DropReason;
@@ -352,4 +352,23 @@ fn iperf3_gets_the_rate_by_udp() {
 fn iperf3_gets_the_rate_by_tcp() {
     // How near a sender comes to a policed rate is its congestion control's affair.
     iperf3_gets_the_rate("tcp", &[], 0.1);
+}
+
+/// `linecard explain` names the policer that a packet meets, and no bucket is touched by it.
+#[test]
+fn an_imagined_packet_meets_the_policer() {
+    let topology = topology();
+    let interface = topology.router_ports()[0].interface;
+    let policers = burst_of("each", 1, "per = \"port\"");
+    let options = options(&topology, PortMode::Native, &policers, "each");
+    let daemon = Daemon::start(&topology.router, &options);
+    let (client, service) = (topology.client_address(false), topology.server_address(false));
+    let words = format!("{client} → {service} udp/{PORT} in {interface}");
+    let mut command = std::process::Command::new(LINECARD);
+    let output = command.args(["explain", &words, "--socket"]).arg(daemon.socket()).output();
+    let told = text(&output.expect("the binary was built").stdout);
+    assert!(told.contains("to policer each\n"), "{told}");
+    let title = format!("policer each/{interface}: green, if its bucket is full");
+    assert!(told.contains(&title), "{told}");
+    assert_eq!(metered(&policer(&daemon, &format!("each/{interface}"))), 0);
 }

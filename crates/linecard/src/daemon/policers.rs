@@ -128,6 +128,16 @@ impl Policers {
         }
     }
 
+    /// What makes readers of the tables.
+    pub(super) fn subscription(&self) -> Subscription<PoliceTables> {
+        self.writer.subscription()
+    }
+
+    /// The name of the policer that has a slot; of one by port, a slash and the port's name behind it.
+    pub(super) fn name(&self, id: PolicerId) -> Option<&str> {
+        self.roster.iter().find(|(_, enrolled)| enrolled.id == id).map(|(name, _)| name)
+    }
+
     /// Whether a change waits for a worker.
     pub(super) fn is_pending(&self) -> bool {
         self.writer.pending() > 0

@@ -93,6 +93,8 @@ impl Services {
     /// Lets imagined packets pass the services that packets pass.
     pub(super) fn explain_by(&self, explainer: &mut Explainer) {
         explainer.filter(&self.filters.subscription());
+        explainer.police(&self.policers.subscription());
+        explainer.source(&self.source_checks.subscription());
         if let Some(tables) = self.connections.tables() {
             explainer.connections(tables);
         }

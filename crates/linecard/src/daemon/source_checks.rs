@@ -45,6 +45,11 @@ impl SourceChecks {
         (self.writer.subscription(), stats)
     }
 
+    /// What makes readers of the tables.
+    pub(super) fn subscription(&self) -> Subscription<SourceTables> {
+        self.writer.subscription()
+    }
+
     /// Makes the checks of a configuration ready. Changes nothing.
     ///
     /// # Errors

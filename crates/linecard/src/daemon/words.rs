@@ -152,7 +152,9 @@ impl Words<'_> {
             text += &format!(", a copy to {}", self.port(port));
         }
         if let Some(policer) = hit.policer {
-            text += &format!(", to policer {}", self.policer(policer));
+            // Of a policer by port the rule does not say whose: that is the port's by which the packet came in.
+            let policer = self.policer(policer);
+            text += &format!(", to policer {}", policer.split('/').next().unwrap_or(&policer));
         }
         StepReport {
             stage: stage.to_owned(),
@@ -165,7 +167,8 @@ impl Words<'_> {
     }
 
     fn policer(&self, id: PolicerId) -> String {
-        format!("#{}", id.0)
+        let name = self.services.policers.name(id);
+        name.map_or_else(|| format!("#{}", id.0), str::to_owned)
     }
 
     fn policed(&self, policed: Policed) -> StepReport {
