@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use linecard_control::config::Document;
-use linecard_services::filter::{FilterCapacities, Program};
+use linecard_services::filter::{Action, FilterCapacities, Program};
 use linecard_tables::classifier::generator::{self, Shape};
 use linecard_tables::classifier::{Entry, Ports};
 use linecard_tables::lpm::Prefix;
@@ -94,7 +94,7 @@ fn measure(shape: Shape, rules: usize) -> [f64; 5] {
         time(|| Document::load(&path)),
         time(|| before.reloaded()),
         time(|| after.warnings()),
-        time(|| program.changed(&filters[0], &filters[1], &counters)),
+        time(|| program.changed(&filters[0].rules, &filters[1].rules, Action::Accept, &counters)),
         time(|| Program::new(&filters[1], &counters, &capacities)),
     ]
 }

@@ -186,6 +186,34 @@ fn rule(number: usize, condition: Match, action: Action) -> Rule {
     }
 }
 
+/// A place, what happens there, and another condition and action.
+type Edit = (Index, usize, Match, Action);
+
+fn edit() -> impl Strategy<Value = Edit> {
+    let action = prop_oneof![6 => Just(Action::Drop), 3 => Just(Action::Accept), 1 => Just(Action::Continue)];
+    (any::<Index>(), 0..4usize, condition(), action)
+}
+
+/// A rule comes, goes, is exchanged or changes places with another.
+fn edited(before: &Filter, (place, edit, condition, action): Edit, number: usize) -> Filter {
+    let mut after = before.clone();
+    // Programs of some size only are changed in part.
+    let size = after.rules.len();
+    let new = rule(100 + number, condition, action);
+    match edit {
+        0 if size > 8 => drop(after.rules.remove(place.index(size))),
+        1 if size > 8 => after.rules[place.index(size)] = new,
+        2 if size > 8 => after.rules.swap(place.index(size), place.index(size - 1)),
+        _ => after.rules.insert(place.index(size + 1), new),
+    }
+    after
+}
+
+fn changed(program: &Program, before: &Filter, after: &Filter) -> Program {
+    let program = program.changed(&before.rules, &after.rules, after.default, &counters(after));
+    program.expect("it fits")
+}
+
 /// A batch of these packets on port 3, as parse leaves it.
 fn batch(packets: &[Vec<u8>]) -> (Batch, PacketMemory) {
     let config = MemoryConfig { frames: 256, chunk_bytes: 2048 };
@@ -277,7 +305,7 @@ proptest! {
     #[test]
     fn a_changed_program_decides_as_its_filter(
         filter in filter(),
-        edits in prop::collection::vec((any::<Index>(), 0..3usize, condition()), 1..20),
+        edits in prop::collection::vec(edit(), 1..20),
         chosen in prop::collection::vec(any::<Index>(), 1..32),
         states in packet_states(),
     ) {
@@ -285,22 +313,12 @@ proptest! {
         let packets: Vec<_> = chosen.iter().map(|index| index.get(&all).clone()).collect();
         let mut before = filter;
         let mut program = Program::new(&before, &counters(&before), &CAPACITIES).expect("it fits");
-        for (number, (place, edit, condition)) in edits.into_iter().enumerate() {
-            let mut after = before.clone();
-            // Programs of some size only are changed in part.
-            let size = after.rules.len();
-            if edit != 0 || size < 8 {
-                let mut rule = rule(100 + number, condition, Action::Drop);
-                rule.log = size % 2 == 0;
-                after.rules.insert(place.index(size + 1), rule);
-            }
-            if edit != 1 && size > 8 {
-                after.rules.remove(place.index(size));
-            }
-            program = program.changed(&before, &after, &counters(&after)).expect("it fits");
+        for (number, edit) in edits.into_iter().enumerate() {
+            let after = edited(&before, edit, number);
+            program = changed(&program, &before, &after);
             before = after;
+            check_program(&before, program.clone(), &packets, &states);
         }
-        check_program(&before, program, &packets, &states);
     }
 
     /// Whatever is in a header: neither panics, and both agree.

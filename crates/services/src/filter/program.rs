@@ -12,6 +12,7 @@
 
 mod change;
 
+use std::borrow::Borrow;
 use std::fmt;
 
 use linecard_packet::{Metadata, PortId};
@@ -122,29 +123,41 @@ impl Program {
         counters: &[u32],
         capacities: &FilterCapacities,
     ) -> Result<Self, ProgramError> {
+        Self::of_rules(&filter.rules, filter.default, counters, capacities)
+    }
+
+    /// As [`Self::new`], of rules that lie anywhere.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn of_rules<R: Borrow<Rule>>(
+        rules: &[R],
+        default: Action,
+        counters: &[u32],
+        capacities: &FilterCapacities,
+    ) -> Result<Self, ProgramError> {
         let counter = |number: usize| counters.get(number).copied().unwrap_or(NO_COUNTER);
         let mut program = Self {
             chains: Vec::new(),
-            slots: Vec::with_capacity(filter.rules.len()),
-            placed: Vec::with_capacity(filter.rules.len()),
-            default: Effect::of(filter.default, counter(filter.rules.len())),
+            slots: Vec::with_capacity(rules.len()),
+            placed: Vec::with_capacity(rules.len()),
+            default: Effect::of(default, counter(rules.len())),
             capacities: *capacities,
         };
-        let goes_on = |rule: &Rule| rule.action == Action::Continue;
-        for rules in filter.rules.split_inclusive(goes_on) {
+        for rules in rules.split_inclusive(goes_on) {
             program.add_chain(rules, counter)?;
         }
         Ok(program)
     }
 
     /// Adds a chain of rules, which stand behind those that are there.
-    fn add_chain(
+    fn add_chain<R: Borrow<Rule>>(
         &mut self,
-        rules: &[Rule],
+        rules: &[R],
         counter: impl Fn(usize) -> u32,
     ) -> Result<(), ProgramError> {
         let (mut ipv4, mut ipv6) = (Vec::new(), Vec::new());
-        for rule in rules {
+        for rule in rules.iter().map(Borrow::borrow) {
             let number = self.placed.len();
             let slot = Slot::of(rule, counter(number));
             let value = (self.slots.len() as u32, slot.condition.is_some());
@@ -234,6 +247,11 @@ impl Slot {
         let effect = Effect { is_plain: plain.is_plain && !has_more, ..effect };
         Self { effect, condition: Condition::of(&rule.condition) }
     }
+}
+
+/// Whether the rules behind this one are asked as well.
+fn goes_on<R: Borrow<Rule>>(rule: &R) -> bool {
+    rule.borrow().action == Action::Continue
 }
 
 impl Effect {

@@ -3,47 +3,76 @@
 //! Rules that begin and end both lists alike are left as they are; those between them are exchanged, entry by
 //! entry, in a copy of the classifiers, which is a fraction of building them.
 
+use std::borrow::Borrow;
+use std::ops::Range;
+
 use linecard_tables::classifier::{Classifier, Entry, ORDER_MAX};
 
-use super::{Effect, NO_COUNTER, Placed, Program, ProgramError, Slot};
+use super::{Effect, NO_COUNTER, Placed, Program, ProgramError, Slot, goes_on};
 use crate::filter::expand::{Family, expand};
-use crate::filter::rule::{Action, Filter, Rule};
+use crate::filter::rule::{Action, Rule};
 
 /// Beyond this part of the rules, building anew is no dearer than exchanging them one by one.
 const CHANGED_SHARE_MAX: usize = 8;
 
+/// The chain that rules are exchanged in.
+struct Place {
+    chain: usize,
+    /// Its rules that stay: in front, and behind.
+    front: Range<usize>,
+    behind: Range<usize>,
+}
+
+impl Place {
+    /// The chain of all rules from `head` to `tail` and of those that come in their place. `None` when rules
+    /// that go on come or go with them, and so chains.
+    fn of<R: Borrow<Rule>>(old: &[R], changed: Range<usize>, comes: &[R]) -> Option<Self> {
+        let Range { start: head, end: tail } = changed;
+        if old[head..tail].iter().chain(comes).any(goes_on) {
+            return None;
+        }
+        let first = old[..head].iter().rposition(goes_on).map_or(0, |last| last + 1);
+        let end = old[tail..].iter().position(goes_on).map_or(old.len(), |at| tail + at + 1);
+        let chain = old[..head].iter().filter(|rule| goes_on(*rule)).count();
+        Some(Self { chain, front: first..head, behind: tail..end })
+    }
+}
+
 impl Program {
-    /// The program of `after`, if this is the one of `before`. The counters are those of `after`, as for
-    /// [`Program::new`].
+    /// The program of the rules `after`, if this is the one of `before`. The counters are those of `after`, as
+    /// for [`Program::new`]. Rules that are the same ones in memory are not compared.
     ///
     /// Cost: a comparison of all rules, a copy of the classifiers and some microseconds for each rule that
-    /// changed; that of [`Program::new`] when there are rules that go on, when many rules changed, or when
+    /// changed; that of [`Program::new`] when rules that go on come or go, when many rules changed, or when
     /// no place is left between their neighbours.
     ///
     /// # Errors
     /// As [`Program::new`].
-    pub fn changed(
+    pub fn changed<R: Borrow<Rule>>(
         &self,
-        before: &Filter,
-        after: &Filter,
+        before: &[R],
+        after: &[R],
+        default: Action,
         counters: &[u32],
     ) -> Result<Self, ProgramError> {
-        match self.exchanged(&before.rules, &after.rules) {
+        match self.exchanged(before, after) {
             Some(mut program) => {
-                program.set_counters(after, counters);
+                program.set_counters(default, counters);
                 Ok(program)
             }
-            None => Self::new(after, counters, &self.capacities),
+            None => Self::of_rules(after, default, counters, &self.capacities),
         }
     }
 
     /// `None` when it has to be built anew.
-    fn exchanged(&self, old: &[Rule], new: &[Rule]) -> Option<Self> {
-        let goes_on = |rule: &Rule| rule.action == Action::Continue;
-        if self.placed.len() != old.len() || old.iter().chain(new).any(goes_on) {
+    fn exchanged<R: Borrow<Rule>>(&self, old: &[R], new: &[R]) -> Option<Self> {
+        if self.placed.len() != old.len() {
             return None;
         }
-        let same = |(old, new): &(&Rule, &Rule)| old == new;
+        let same = |(old, new): &(&R, &R)| {
+            let (old, new): (&Rule, &Rule) = ((*old).borrow(), (*new).borrow());
+            std::ptr::eq(old, new) || old == new
+        };
         let head = old.iter().zip(new).take_while(same).count();
         let rest = old.len().min(new.len()) - head;
         let tail = old.iter().rev().zip(new.iter().rev()).take(rest).take_while(same).count();
@@ -52,16 +81,22 @@ impl Program {
             return None;
         }
         let mut program = self.clone();
-        let free = program.remove(head, goes)?;
-        program.insert(head, comes, free)?;
+        if goes == 0 && comes.is_empty() {
+            return Some(program);
+        }
+        let place = Place::of(old, head..head + goes, comes)?;
+        let between_ipv4 = program.orders_around(&place, |placed| &placed.orders_ipv4);
+        let between_ipv6 = program.orders_around(&place, |placed| &placed.orders_ipv6);
+        let free = program.remove(place.chain, head..head + goes)?;
+        program.insert(place.chain, head, comes, free, (between_ipv4, between_ipv6))?;
         Some(program)
     }
 
-    /// Takes out `count` rules from number `head` on, and returns their slots.
-    fn remove(&mut self, head: usize, count: usize) -> Option<Vec<u32>> {
-        let chain = self.chains.first_mut()?;
-        let mut free = Vec::with_capacity(count);
-        for placed in self.placed.drain(head..head + count) {
+    /// Takes rules out of a chain, and returns their slots.
+    fn remove(&mut self, chain: usize, rules: Range<usize>) -> Option<Vec<u32>> {
+        let chain = self.chains.get_mut(chain)?;
+        let mut free = Vec::with_capacity(rules.len());
+        for placed in self.placed.drain(rules) {
             for order in placed.orders_ipv4 {
                 chain.ipv4.remove(order)?;
             }
@@ -73,12 +108,19 @@ impl Program {
         Some(free)
     }
 
-    /// Puts rules in front of number `head`, in slots that are free or new.
-    fn insert(&mut self, head: usize, rules: &[Rule], mut free: Vec<u32>) -> Option<()> {
+    /// Puts rules in front of number `head`, in slots that are free or new and with orders between these.
+    fn insert<R: Borrow<Rule>>(
+        &mut self,
+        chain: usize,
+        head: usize,
+        rules: &[R],
+        mut free: Vec<u32>,
+        (between_ipv4, between_ipv6): ((u32, u32), (u32, u32)),
+    ) -> Option<()> {
         let entries_max = self.capacities.entries_max;
         let (mut ipv4, mut ipv6) = (Vec::new(), Vec::new());
         let mut ends = Vec::with_capacity(rules.len());
-        for rule in rules {
+        for rule in rules.iter().map(Borrow::borrow) {
             let slot = Slot::of(rule, NO_COUNTER);
             let number = free.pop().unwrap_or(self.slots.len() as u32);
             let value = (number, slot.condition.is_some());
@@ -90,9 +132,7 @@ impl Program {
             }
             ends.push((number, ipv4.len(), ipv6.len()));
         }
-        let between_ipv4 = self.orders_around(head, |placed| &placed.orders_ipv4);
-        let between_ipv6 = self.orders_around(head, |placed| &placed.orders_ipv6);
-        let chain = self.chains.first_mut()?;
+        let chain = self.chains.get_mut(chain)?;
         let mut orders_ipv4 = spread(&mut chain.ipv4, &mut ipv4, between_ipv4)?.into_iter();
         let mut orders_ipv6 = spread(&mut chain.ipv6, &mut ipv6, between_ipv6)?.into_iter();
         let mut start = (0, 0);
@@ -106,20 +146,21 @@ impl Program {
         Some(())
     }
 
-    /// The last order in front of rule number `head`, and the first one from there on.
-    fn orders_around(&self, head: usize, orders: impl Fn(&Placed) -> &Vec<u32>) -> (u32, u32) {
-        let (before, behind) = self.placed.split_at(head);
+    /// The last order in front of a place, and the first one behind it.
+    fn orders_around(&self, place: &Place, orders: impl Fn(&Placed) -> &Vec<u32>) -> (u32, u32) {
+        let (before, behind) =
+            (&self.placed[place.front.clone()], &self.placed[place.behind.clone()]);
         let last = before.iter().rev().find_map(|placed| orders(placed).last());
         let first = behind.iter().find_map(|placed| orders(placed).first());
         (last.copied().unwrap_or(0), first.copied().unwrap_or(ORDER_MAX))
     }
 
-    fn set_counters(&mut self, filter: &Filter, counters: &[u32]) {
+    fn set_counters(&mut self, default: Action, counters: &[u32]) {
         let counter = |number: usize| counters.get(number).copied().unwrap_or(NO_COUNTER);
         for (number, placed) in self.placed.iter().enumerate() {
             self.slots[placed.slot as usize].effect.counter = counter(number);
         }
-        self.default = Effect::of(filter.default, counter(filter.rules.len()));
+        self.default = Effect::of(default, counter(self.placed.len()));
     }
 }
 
