@@ -297,6 +297,15 @@ impl Client {
         ClientError::Refused { socket: self.socket.clone(), status: status.as_u16(), error }
     }
 
+    /// Makes the daemon read the file of one set again, and nothing else.
+    ///
+    /// # Errors
+    /// As [`Self::reload`], also when there is no such set.
+    pub fn reload_set(&self, name: &str) -> Result<ReloadReport, ClientError> {
+        let path = format!("/v1/reload?set={}", percent_encoded(name));
+        self.ask(Method::POST, &path, Bytes::new(), RELOAD_TIMEOUT)
+    }
+
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.ask(Method::GET, path, Bytes::new(), ANSWER_TIMEOUT)
     }
@@ -387,6 +396,17 @@ fn encode_connections(query: &ConnectionQuery) -> String {
         text += &format!("&state={}", state.chars().filter(is_word).collect::<String>());
     }
     text
+}
+
+/// A value of a query string (RFC 3986 2.1): all but unreserved characters escaped.
+fn percent_encoded(value: &str) -> String {
+    let escape = |byte: u8| match byte {
+        b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'.' | b'_' | b'~' => {
+            char::from(byte).to_string()
+        }
+        byte => format!("%{byte:02X}"),
+    };
+    value.bytes().map(escape).collect()
 }
 
 /// The query string; addresses and prefixes need no escape but for `/`, which is allowed there.

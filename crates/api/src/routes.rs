@@ -47,12 +47,13 @@ pub trait Source: Send + Sync + 'static {
     fn policers(&self) -> PolicersReport {
         PolicersReport::default()
     }
-    /// Reads the configuration again and applies what can be applied without a restart. May take longer than
-    /// other calls.
+    /// Reads the configuration again, or one of its sets alone, and applies what can be applied without a
+    /// restart. May take longer than other calls.
     ///
     /// # Errors
     /// What is wrong with the configuration; nothing is changed then.
-    fn reload(&self) -> Result<ReloadReport, String> {
+    fn reload(&self, set: Option<&str>) -> Result<ReloadReport, String> {
+        let _ = set;
         Err("this daemon has no configuration file to read again".to_owned())
     }
     /// Tells of single packets from now on. What the feed does with the daemon it does on the API's thread.
@@ -139,8 +140,23 @@ async fn connections(
     }
 }
 
-async fn reload(State(source): State<Arc<dyn Source>>) -> Response {
-    match source.reload() {
+/// What is to be read again.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReloadQuery {
+    /// One set; else everything.
+    set: Option<String>,
+}
+
+async fn reload(
+    State(source): State<Arc<dyn Source>>,
+    query: Result<Query<ReloadQuery>, QueryRejection>,
+) -> Response {
+    let set = match query {
+        Err(rejection) => return problem(StatusCode::BAD_REQUEST, rejection.body_text()),
+        Ok(Query(query)) => query.set,
+    };
+    match source.reload(set.as_deref()) {
         Ok(report) => Json(report).into_response(),
         Err(error) => problem(StatusCode::UNPROCESSABLE_ENTITY, error),
     }

@@ -107,13 +107,17 @@ frame of IN is addressed, and everything is routed to one gateway behind OUT.")]
     #[command(after_help = "\
 Examples:
   linecard check && linecard reload
-  linecard reload --json | jq .changed_filters
+  linecard reload --set customers             one set, by its own file
+  linecard reload --json | jq .live_microseconds
 
 Nothing is changed when anything in the file is wrong. What else differs in the file takes a restart,
 and is named. Counters of rules that stay go on.")]
     Reload {
         #[command(flatten)]
         daemon: Daemon,
+        /// Read only the file of this set again
+        #[arg(long, value_name = "NAME")]
+        set: Option<String>,
     },
     /// See what each stage does with the next packets, and which rule, route or policer decides
     #[command(after_help = "\

@@ -31,13 +31,12 @@ mod words;
 mod workers;
 
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use anyhow::Context;
 use linecard_api::{Server, ServerConfig};
-use linecard_control::config::Config;
+use linecard_control::config::{Config, Document};
 use linecard_control::mirror::Mirror;
 use linecard_control::rib::{LocalUpdate, Rib};
 use linecard_forwarder::Explainer;
@@ -62,12 +61,12 @@ use self::workers::Workers;
 
 /// Runs until SIGINT, SIGTERM or SIGHUP.
 ///
-/// `path` is the file that the configuration is from, if it is from one: what a reload reads again.
+/// `document` is what the configuration is from, if it is from a file: what a reload reads again.
 ///
 /// # Errors
 /// What keeps the router from starting: a missing interface, privilege or kernel feature, each
 /// with its remedy; or a thread that cannot go on.
-pub(crate) fn run(config: Config, path: Option<PathBuf>) -> anyhow::Result<()> {
+pub(crate) fn run(config: Config, document: Option<Document>) -> anyhow::Result<()> {
     let signals = signals()?;
     prefer();
     let started = Instant::now();
@@ -116,9 +115,9 @@ pub(crate) fn run(config: Config, path: Option<PathBuf>) -> anyhow::Result<()> {
         redirects,
         live,
         services: Mutex::new(services),
+        origin: Origin::new(config, document),
         taps: Mutex::new(taps),
         explainer: Mutex::new(explainer),
-        origin: Origin { config, path },
     });
     let control = ControlLoop {
         shared: &shared,

@@ -83,7 +83,8 @@ impl Pace {
 pub(crate) fn run(args: Args, json: bool) -> anyhow::Result<ExitCode> {
     if let (Some(config), Some(parent)) = (args.router.router, args.router.parent) {
         linecard_lab::die_with_parent(parent)?;
-        crate::daemon::run(linecard_control::config::load(&config)?, Some(config))?;
+        let document = linecard_control::config::Document::load(&config)?;
+        crate::daemon::run(document.config().clone(), Some(document))?;
         return Ok(ExitCode::SUCCESS);
     }
     let interrupt = Interrupt::new()?;

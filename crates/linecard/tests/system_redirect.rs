@@ -8,7 +8,7 @@ mod common;
 use std::net::IpAddr;
 use std::process::Command;
 
-use common::traffic::{load, send_all, sink};
+use common::traffic::{PORT, load, send_all, sink};
 use common::{
     DEADLINE, Daemon, Options, PortMode, kernel_forwarded, resolved_topology, run_in,
     take_redirects,
@@ -147,6 +147,51 @@ fn the_configuration_turns_it_off() {
     send_all(&topology, false, 16, 2_000);
     daemon.assert_forwarded(2_000);
     assert_eq!(redirected(&daemon), 0);
+    daemon.assert_books_balance();
+}
+
+/// Before the first filter is in force, the classifiers forward nothing by themselves any more.
+#[test]
+fn nothing_goes_round_the_first_filter_of_a_reload() {
+    let (topology, mut daemon) = warm(false);
+    let inside = topology.client_link.far.interface;
+    let plain = Options::of_router(&topology, PortMode::Redirected);
+    let rule = format!(
+        "{{ name = \"load\", match = \"udp destination-port {PORT}\", action = \"drop\" }}"
+    );
+    let filter = format!("[[filter]]\nname = \"edge\"\ndefault = \"accept\"\nrules = [{rule}]\n");
+    let filtered = plain.clone().tables(&filter).port_keys(inside, "filter_in = \"edge\"\n");
+    let early = sink(&topology, false);
+    let sending = load(&topology, false, 16, 20_000).start(&topology.client).expect("a load");
+    let before = redirected(&daemon);
+    daemon.wait_for("the load be redirected", |daemon| redirected(daemon) > before + 1_000);
+    daemon.configure(&filtered);
+    let report = daemon.client().reload().expect("it is right");
+    assert!(report.needs_restart.is_empty(), "{report:?}");
+    let stopped = redirected(&daemon);
+    assert_route_cache(&daemon, &topology, "off", Some("services"));
+    let sent = sending.join();
+    assert_eq!((sent.packets, sent.failures), (20_000, 0));
+    assert!(early.stop().packets > 1_000, "those before the filter");
+    let sink = sink(&topology, false);
+    let more = load(&topology, false, 16, 2_000).start(&topology.client).expect("a load").join();
+    assert_eq!((more.packets, more.failures), (2_000, 0));
+    let counted = |daemon: &Daemon| {
+        let filters = daemon.client().filters().expect("an answer").filters;
+        filters[0].rules[0].packets
+    };
+    daemon.wait_for("the filter count", |daemon| counted(daemon) > 2_000);
+    daemon.wait_for("all be dropped", |daemon| {
+        daemon.dropped(DropReason::Filtered) == counted(daemon) && redirected(daemon) == stopped
+    });
+    assert_eq!(sink.stop().packets, 0, "none went round it");
+
+    // Without a filter packets go on, by the worker: the cache stays off.
+    daemon.configure(&plain);
+    let report = daemon.client().reload().expect("it is right");
+    assert_eq!(report.removed_filters, ["edge"]);
+    send_all(&topology, false, 16, 2_000);
+    assert_eq!(redirected(&daemon), stopped);
     daemon.assert_books_balance();
 }
 

@@ -62,4 +62,9 @@ pub struct ReloadReport {
     pub needs_restart: Vec<String>,
     /// What is worth a second look in the file.
     pub warnings: Vec<String>,
+    /// From the request until the files were read and judged.
+    pub read_microseconds: u64,
+    /// From the request until every worker had the filters; `None` where nothing was put in force, or a worker
+    /// has not taken them up within a second.
+    pub live_microseconds: Option<u64>,
 }

@@ -8,8 +8,12 @@ use crate::cli::Daemon;
 use crate::output;
 
 /// Asks for it and prints what has changed; the exit status is 1 if something takes a restart.
-pub(crate) fn run(daemon: &Daemon, json: bool) -> anyhow::Result<ExitCode> {
-    let report = Client::new(&daemon.socket).reload()?;
+pub(crate) fn run(daemon: &Daemon, set: Option<&str>, json: bool) -> anyhow::Result<ExitCode> {
+    let client = Client::new(&daemon.socket);
+    let report = match set {
+        Some(set) => client.reload_set(set)?,
+        None => client.reload()?,
+    };
     if json {
         output::json(&report)?;
     } else {
@@ -24,8 +28,12 @@ pub(crate) fn run(daemon: &Daemon, json: bool) -> anyhow::Result<ExitCode> {
         list("ports with other services", &report.changed_ports);
         list("takes a restart", &report.needs_restart);
         lines.extend(report.warnings.iter().map(|warning| format!("warning: {warning}")));
-        if lines.is_empty() {
-            lines.push("nothing has changed".to_owned());
+        if report.changed_filters.is_empty() && report.removed_filters.is_empty() {
+            lines.insert(0, "nothing has changed".to_owned());
+        } else if let Some(microseconds) = report.live_microseconds {
+            lines.insert(0, format!("in force after {:.1} ms", microseconds as f64 / 1e3));
+        } else {
+            lines.insert(0, "in force, but a worker is late to take it up".to_owned());
         }
         output::line(&lines.join("\n"))?;
     }

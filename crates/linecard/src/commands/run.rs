@@ -1,9 +1,9 @@
 //! `linecard run`: the daemon.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
-use linecard_control::config;
+use linecard_control::config::{self, Document};
 
 use crate::cli::RunArgs;
 use crate::daemon;
@@ -11,11 +11,12 @@ use crate::unserved;
 
 /// Reads the configuration and runs the daemon until it is told to stop.
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    let config = if args.port.is_empty() {
+    let (config, document) = if args.port.is_empty() {
         let path = args.config.as_deref().unwrap_or(Path::new(config::PATH_DEFAULT));
-        config::load(path)?
+        let document = Document::load(path)?;
+        (document.config().clone(), Some(document))
     } else {
-        config::of_kernel_ports(&args.port)?
+        (config::of_kernel_ports(&args.port)?, None)
     };
     if let Some(port) = config.ports.iter().find(|port| port.kind.station().is_some()) {
         let kind = port.kind.label();
@@ -25,16 +26,12 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
             port.name
         );
     }
-    for warning in &config.warnings {
+    for warning in document.iter().flat_map(Document::warnings) {
         let (line, path) = (warning.place.as_ref().map(|at| at.line), warning.path.display());
         tracing::warn!(line, %path, "{}", warning.message);
     }
-    let path = args
-        .port
-        .is_empty()
-        .then(|| args.config.clone().unwrap_or_else(|| PathBuf::from(config::PATH_DEFAULT)));
     let unserved = unserved::of(&config);
     anyhow::ensure!(unserved.is_empty(), "not served yet: {}", unserved.join("; "));
-    daemon::run(config, path)?;
+    daemon::run(config, document)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -4,23 +4,21 @@
 //! whatever else a reload changes; a counter that became free begins anew for its next rule: what it had
 //! counted before is taken off.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use anyhow::Context;
-use linecard_control::config::{Config, ConfiguredFilter};
+use linecard_control::config::{Config, ConfiguredFilter, ConfiguredRule};
 use linecard_control::filter::MatchText;
 use linecard_observe::{FilterReport, FiltersReport, RuleReport};
 use linecard_packet::PortId;
 use linecard_services::filter::{
-    Action, Filter, FilterCapacities, FilterStats, FilterStatsReader, FilterTables, FilterUpdate,
-    Hook, NO_COUNTER, Program, RuleCount, RuleHit,
+    Action, FilterCapacities, FilterStats, FilterStatsReader, FilterTables, FilterUpdate, Hook,
+    NO_COUNTER, Program, Rule, RuleCount, RuleHit,
 };
 use linecard_tables::publication::{Publish, Subscription, Writer};
 use tracing::info;
-
-/// The name under which a filter's default is counted; no rule may have it, since names have no blanks.
-const DEFAULT: &str = " default";
 
 /// All filters of the daemon.
 pub(super) struct Filters {
@@ -37,10 +35,11 @@ pub(super) struct Filters {
 /// A filter in force.
 struct Held {
     configured: ConfiguredFilter,
-    filter: Filter,
     program: Arc<Program>,
-    /// Of each rule of the program, and of the default.
-    counters: Vec<u32>,
+    /// Of each rule, and of the default.
+    counted: Vec<Counted>,
+    /// The slots of the policers that its rules name by number.
+    policers: Vec<u32>,
 }
 
 /// Names of the filters that an application of a configuration has changed.
@@ -93,18 +92,20 @@ impl Filters {
         let mut held = Vec::new();
         for configured in config.filters.filters() {
             let before = self.held.iter().find(|held| held.configured.name == configured.name);
-            let filter = resolved(configured, policers);
-            let next = counters.hold(configured, filter, before, &self.capacities, read);
+            let next = counters.hold(configured, policers, before, &self.capacities, read);
             let next = next.with_context(|| format!("filter {}", configured.name))?;
-            if before.is_none_or(|before| before.filter != next.filter) {
+            if before.is_none_or(|before| !Arc::ptr_eq(&before.program, &next.program)) {
                 changes.changed.push(configured.name.clone());
             }
             held.push(next);
         }
-        let is_there = |name: &str| held.iter().any(|held| held.configured.name == name);
-        let names = self.held.iter().map(|held| &held.configured.name);
-        changes.removed = names.filter(|name| !is_there(name)).cloned().collect();
-        counters.release(|filter| is_there(filter));
+        for gone in &self.held {
+            let name = &gone.configured.name;
+            if !held.iter().any(|held| held.configured.name == *name) {
+                changes.removed.push(name.clone());
+                counters.release(gone.counted.iter().copied());
+            }
+        }
         Ok(Prepared { held, counters, changes })
     }
 
@@ -154,17 +155,18 @@ impl Filters {
         let number = hit.rule as usize;
         // The rules may have changed since the packet was asked about.
         let held = self.attached.get(&place).map(|filter| &self.held[*filter]);
-        let held = held.filter(|held| held.counters.get(number) == Some(&hit.counter));
-        let Some(held) = held else {
+        let asked = held.map(|held| (held, held.active()));
+        let asked = asked.filter(|(_, (_, counters))| counters.get(number) == Some(&hit.counter));
+        let Some((held, (rules, _))) = asked else {
             let unknown = || "changed since".to_owned();
             return (unknown(), format!("number {}", number + 1), unknown());
         };
-        let (name, condition) = match held.filter.rules.get(number) {
+        let (name, condition) = match rules.get(number) {
             Some(rule) => {
                 let text = MatchText { condition: &rule.condition, ports: &self.ports };
                 (rule.name.clone(), text.to_string())
             }
-            None => (DEFAULT.trim_start().to_owned(), "any".to_owned()),
+            None => ("default".to_owned(), "any".to_owned()),
         };
         (held.configured.name.clone(), name, condition)
     }
@@ -185,32 +187,31 @@ impl Filters {
                 .filter(move |((output, _), filter)| *output == is_output && **filter == index);
             here.map(|((_, port), _)| self.ports[usize::from(*port)].clone()).collect()
         };
-        let rules = held.configured.rules.iter().map(|configured| {
+        let rules = held.configured.rules.iter().zip(&held.counted).map(|(configured, counted)| {
             let rule = &configured.rule;
             let condition = match &configured.idle {
                 Some(why) => format!("nothing: {why}"),
                 None => MatchText { condition: &rule.condition, ports: &self.ports }.to_string(),
             };
-            self.rule(&held.configured.name, &rule.name, condition, rule.action)
+            self.rule(rule.name.clone(), condition, rule.action, counted)
         });
-        let (name, default) = (&held.configured.name, held.configured.default);
-        let default = self.rule(name, DEFAULT, "any".to_owned(), default);
+        let name = &held.configured.name;
+        let default = held.counted.last().map(|counted| {
+            self.rule("default".to_owned(), "any".to_owned(), held.configured.default, counted)
+        });
         FilterReport {
             name: name.clone(),
             input_ports: ports(false),
             output_ports: ports(true),
             entries: held.program.entries(),
             memory_bytes: held.program.memory_bytes(),
-            rules: rules.chain([default]).collect(),
+            rules: rules.chain(default).collect(),
         }
     }
 
-    fn rule(&self, filter: &str, name: &str, condition: String, action: Action) -> RuleReport {
-        let counted = self.counters.of(filter, name).map(|(counter, base)| {
-            let now = sum(&self.readers, counter);
-            RuleCount { packets: now.packets - base.packets, bytes: now.bytes - base.bytes }
-        });
-        let RuleCount { packets, bytes } = counted.unwrap_or_default();
+    fn rule(&self, name: String, condition: String, action: Action, of: &Counted) -> RuleReport {
+        let now = sum(&self.readers, of.counter);
+        let (packets, bytes) = (now.packets - of.before.packets, now.bytes - of.before.bytes);
         let action = match action {
             Action::Accept => "accept".to_owned(),
             Action::Drop => "drop".to_owned(),
@@ -218,17 +219,8 @@ impl Filters {
             Action::Continue => "continue".to_owned(),
             Action::Redirect(address) => format!("redirect {address}"),
         };
-        RuleReport { name: name.trim_start().to_owned(), condition, action, packets, bytes }
+        RuleReport { name, condition, action, packets, bytes }
     }
-}
-
-/// What the filter service takes: its rules name policers by their slots.
-fn resolved(configured: &ConfiguredFilter, policers: &[u32]) -> Filter {
-    let mut filter = configured.resolved();
-    for rule in &mut filter.rules {
-        rule.policer = rule.policer.and_then(|at| policers.get(at as usize).copied());
-    }
-    filter
 }
 
 /// What all workers have counted.
@@ -240,7 +232,14 @@ fn sum(readers: &[FilterStatsReader], counter: u32) -> RuleCount {
     sum
 }
 
-/// Which counter each rule has.
+/// A rule's counter, and what it had counted before it was the rule's.
+#[derive(Debug, Clone, Copy)]
+struct Counted {
+    counter: u32,
+    before: RuleCount,
+}
+
+/// Which counters are taken.
 #[derive(Debug, Clone)]
 struct Counters {
     max: usize,
@@ -248,13 +247,11 @@ struct Counters {
     free: Vec<u32>,
     /// Those of rules that the last change took away: until it is everywhere, packets are counted there.
     freed: Vec<u32>,
-    /// By filter and rule: the counter, and what it had counted before.
-    rules: HashMap<(String, String), (u32, RuleCount)>,
 }
 
 impl Counters {
     fn new(max: usize) -> Self {
-        Self { max, used: 0, free: Vec::new(), freed: Vec::new(), rules: HashMap::new() }
+        Self { max, used: 0, free: Vec::new(), freed: Vec::new() }
     }
 
     /// A change begins: what the last one freed can be used.
@@ -262,73 +259,180 @@ impl Counters {
         self.free.append(&mut self.freed);
     }
 
-    fn of(&self, filter: &str, rule: &str) -> Option<(u32, RuleCount)> {
-        self.rules.get(&(filter.to_owned(), rule.to_owned())).copied()
-    }
-
-    /// The counter of a rule; a new one if it had none. Without one it is not counted.
-    fn take(&mut self, filter: &str, rule: &str, read: impl Fn(u32) -> RuleCount) -> u32 {
-        if let Some((counter, _)) = self.of(filter, rule) {
-            return counter;
-        }
+    /// A counter that nobody has. Without one a rule is not counted.
+    fn take(&mut self, read: impl Fn(u32) -> RuleCount) -> Counted {
         let counter = match self.free.pop() {
             Some(counter) => counter,
             None if (self.used as usize) < self.max => {
                 self.used += 1;
                 self.used - 1
             }
-            None => return NO_COUNTER,
+            None => NO_COUNTER,
         };
-        self.rules.insert((filter.to_owned(), rule.to_owned()), (counter, read(counter)));
-        counter
+        Counted { counter, before: read(counter) }
     }
 
-    /// Takes back the counters of filters that are not there any more.
-    fn release(&mut self, is_there: impl Fn(&str) -> bool) {
-        let freed = &mut self.freed;
-        self.rules.retain(|(filter, _), (counter, _)| {
-            let stays = is_there(filter);
-            freed.extend((!stays).then_some(*counter));
-            stays
-        });
+    /// Takes back the counters of rules that are there no more.
+    fn release(&mut self, counted: impl IntoIterator<Item = Counted>) {
+        let counters = counted.into_iter().map(|counted| counted.counter);
+        self.freed.extend(counters.filter(|counter| *counter != NO_COUNTER));
     }
 
-    /// Takes back the counters of rules that a filter has no more.
-    fn release_rules(&mut self, configured: &ConfiguredFilter) {
-        let names: std::collections::HashSet<&str> =
-            configured.rules.iter().map(|rule| rule.rule.name.as_str()).chain([DEFAULT]).collect();
-        let freed = &mut self.freed;
-        self.rules.retain(|(filter, rule), (counter, _)| {
-            let stays = *filter != configured.name || names.contains(rule.as_str());
-            freed.extend((!stays).then_some(*counter));
-            stays
-        });
+    /// The counters of a filter's rules, and of its default behind them: rules keep theirs by name.
+    fn of_rules(
+        &mut self,
+        configured: &ConfiguredFilter,
+        before: Option<&Held>,
+        read: impl Fn(u32) -> RuleCount,
+    ) -> Vec<Counted> {
+        let rules = &configured.rules;
+        let (old, old_counted) =
+            before.map_or((&[][..], &[][..]), |held| (&held.configured.rules, &held.counted));
+        let same = |(old, new): &(&Arc<ConfiguredRule>, &Arc<ConfiguredRule>)| {
+            Arc::ptr_eq(old, new) || old.rule.name == new.rule.name
+        };
+        let head = old.iter().zip(rules).take_while(same).count();
+        let rest = old.len().min(rules.len()) - head;
+        let tail = old.iter().rev().zip(rules.iter().rev()).take(rest).take_while(same).count();
+        let goes = head..old.len() - tail;
+        // Names are unique, so those between are not among the rest.
+        let names = old[goes.clone()].iter().map(|rule| rule.rule.name.as_str());
+        let mut between: HashMap<&str, Counted> =
+            names.zip(old_counted[goes.clone()].iter().copied()).collect();
+        let mut counted = old_counted[..head].to_vec();
+        for rule in &rules[head..rules.len() - tail] {
+            let kept = between.remove(rule.rule.name.as_str());
+            counted.push(kept.unwrap_or_else(|| self.take(&read)));
+        }
+        counted.extend_from_slice(&old_counted[goes.end..]);
+        if before.is_none() {
+            counted.push(self.take(&read));
+        }
+        self.release(between.into_values());
+        counted
     }
 
-    /// Makes a filter ready; `filter` is what it comes to, `before` what it was.
+    /// Makes a filter ready; `before` is what it was. Costs a copy of the classifiers and what the rules that
+    /// have changed cost.
     fn hold(
         &mut self,
         configured: &ConfiguredFilter,
-        filter: Filter,
+        policers: &[u32],
         before: Option<&Held>,
         capacities: &FilterCapacities,
         read: impl Fn(u32) -> RuleCount,
     ) -> anyhow::Result<Held> {
-        self.release_rules(configured);
-        for rule in &configured.rules {
-            self.take(&configured.name, &rule.rule.name, &read);
-        }
-        let names = filter.rules.iter().map(|rule| rule.name.as_str()).chain([DEFAULT]);
-        let counters: Vec<u32> =
-            names.map(|name| self.take(&configured.name, name, &read)).collect();
+        let counted = self.of_rules(configured, before, read);
+        let (rules, counters) = active(configured, &counted, policers);
+        let default = configured.default;
         let program = match before {
-            Some(before) if before.filter == filter && before.counters == counters => {
-                Arc::clone(&before.program)
+            Some(before) => {
+                let (old, old_counters) = before.active();
+                let same = |(old, new): (&Cow<'_, Rule>, &Cow<'_, Rule>)| {
+                    std::ptr::eq::<Rule>(&**old, &**new) || old == new
+                };
+                let are_same = old.len() == rules.len() && old.iter().zip(&rules).all(same);
+                if are_same && before.configured.default == default && old_counters == counters {
+                    Arc::clone(&before.program)
+                } else {
+                    Arc::new(before.program.changed(&old, &rules, default, &counters)?)
+                }
             }
-            Some(before) => Arc::new(before.program.changed(&before.filter, &filter, &counters)?),
-            None => Arc::new(Program::new(&filter, &counters, capacities)?),
+            None => Arc::new(Program::of_rules(&rules, default, &counters, capacities)?),
         };
-        info!(filter = configured.name, rules = filter.rules.len(), "filter is ready");
-        Ok(Held { configured: configured.clone(), filter, program, counters })
+        info!(filter = configured.name, rules = rules.len(), "filter is ready");
+        let policers = policers.to_vec();
+        Ok(Held { configured: configured.clone(), program, counted, policers })
+    }
+}
+
+impl Held {
+    /// The rules that packets can match, and their counters with that of the default.
+    fn active(&self) -> (Vec<Cow<'_, Rule>>, Vec<u32>) {
+        active(&self.configured, &self.counted, &self.policers)
+    }
+}
+
+/// The rules that packets can match, which name policers by their slots, and their counters with that of the
+/// default.
+fn active<'a>(
+    configured: &'a ConfiguredFilter,
+    counted: &[Counted],
+    policers: &[u32],
+) -> (Vec<Cow<'a, Rule>>, Vec<u32>) {
+    let counters = counted.iter().map(|counted| counted.counter);
+    let active = configured.rules.iter().zip(counters).filter(|(rule, _)| rule.idle.is_none());
+    let of_service = |(configured, counter): (&'a Arc<ConfiguredRule>, u32)| {
+        let rule = &configured.rule;
+        let slot = rule.policer.and_then(|at| policers.get(at as usize).copied());
+        let rule = match slot == rule.policer {
+            true => Cow::Borrowed(rule),
+            false => Cow::Owned(Rule { policer: slot, ..rule.clone() }),
+        };
+        (rule, counter)
+    };
+    let (rules, mut counters): (Vec<Cow<'_, Rule>>, Vec<u32>) = active.map(of_service).unzip();
+    counters.extend(counted.last().map(|default| default.counter));
+    (rules, counters)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use linecard_control::config;
+
+    use super::*;
+
+    /// A configuration of one filter with these rules, by name.
+    fn config(names: &[&str]) -> Config {
+        let rule =
+            |name: &&str| format!("{{ name = \"{name}\", match = \"tcp\", action = \"drop\" }}");
+        let rules: Vec<String> = names.iter().map(rule).collect();
+        let text = format!(
+            "[[port]]\nname = \"p\"\nfilter_in = \"f\"\n[[filter]]\nname = \"f\"\n\
+             default = \"accept\"\nrules = [{}]\n",
+            rules.join(", ")
+        );
+        config::parse(&text, Path::new("test.toml")).expect("it is right")
+    }
+
+    /// Counters by name, the default's last.
+    fn counters(filters: &Filters) -> Vec<(String, u32)> {
+        let held = &filters.held[0];
+        let names = held.configured.rules.iter().map(|rule| rule.rule.name.clone());
+        let counters = held.counted.iter().map(|counted| counted.counter);
+        names.chain(["default".to_owned()]).zip(counters).collect()
+    }
+
+    #[test]
+    fn a_rule_keeps_its_counter_wherever_it_goes() {
+        let mut filters = Filters::new(&config(&[]));
+        let mut apply = |names: &[&str]| {
+            let config = config(names);
+            let prepared = filters.prepare(&config, &[]).expect("it fits");
+            filters.commit(&config, prepared);
+            while !filters.publish() {}
+            counters(&filters)
+        };
+        let first = apply(&["a", "b", "c", "d"]);
+        for names in [
+            &["d", "x", "b", "a", "c"][..],
+            &["a", "y", "c", "d", "b"],
+            &["b", "a"],
+            &["z", "a", "w", "v", "b"],
+        ] {
+            let now = apply(names);
+            for (name, counter) in &now {
+                let was = first.iter().find(|(known, _)| known == name);
+                // Those that were away may have another one.
+                let stayed = ["a", "b", "default"].contains(&name.as_str());
+                assert!(!stayed || was.is_some_and(|(_, was)| was == counter), "{name}: {now:?}");
+            }
+            let mut all: Vec<u32> = now.iter().map(|(_, counter)| *counter).collect();
+            all.sort_unstable();
+            all.dedup();
+            assert_eq!(all.len(), names.len() + 1, "no two have the same: {now:?}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,8 @@ pub(super) struct Redirects {
     books: Mutex<Books>,
     /// What keeps redirected frames from leaving by each port, by number, as of the last look.
     closed: Mutex<Vec<Option<RouteCacheObstacle>>>,
+    /// No port is opened any more. Changed with `closed` locked.
+    stopped: AtomicBool,
 }
 
 /// What was last read from the kernel.
@@ -93,12 +96,31 @@ impl Redirects {
             let cache = RouteCache::new(ENTRIES)?;
             let losses = LossCounter::attach(&cache)?;
             let closed = Mutex::new(vec![Some(RouteCacheObstacle::NotKnownYet); PORTS_MAX]);
-            io::Result::Ok(Self { cache, losses, books: Mutex::new(Books::new()), closed })
+            let (books, stopped) = (Mutex::new(Books::new()), AtomicBool::new(false));
+            io::Result::Ok(Self { cache, losses, books, closed, stopped })
         };
         open().map_err(|error| {
             info!("no route cache, workers forward everything: {error}");
             RouteCacheObstacle::Unavailable(error.to_string())
         })
+    }
+
+    /// Lets the classifiers forward nothing by themselves any more, for good: packets must pass services that
+    /// only workers have. When it returns, each frame that a classifier begins to look at goes to a worker.
+    ///
+    /// # Errors
+    /// The kernel's; some ports may be open still, and those that are not are opened again.
+    pub(super) fn stop(&self) -> io::Result<()> {
+        let mut closed = self.closed();
+        if self.stopped.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        (0..PORTS_MAX as u16).try_for_each(|number| self.cache.remove_target(number))?;
+        self.cache.erase_all();
+        closed.fill(Some(RouteCacheObstacle::Services));
+        self.stopped.store(true, Ordering::Relaxed);
+        info!("route cache: off, as packets pass filters now");
+        Ok(())
     }
 
     /// The ports' parts in it.
@@ -272,8 +294,12 @@ impl TargetWatch {
                 takes_frames,
                 refused: self.paused[at].is_some(),
             });
+            let mut closed = redirects.closed();
+            if redirects.stopped.load(Ordering::Relaxed) {
+                return;
+            }
             set(redirects, port, obstacle.as_ref());
-            redirects.closed()[at] = obstacle;
+            closed[at] = obstacle;
         }
         self.refused = refused;
     }

@@ -76,7 +76,7 @@ impl Services {
             source_checks: SourceChecks::new(),
             ports: vec![AtPort::default(); config.ports.len()],
         };
-        services.apply(config)?;
+        services.apply(config, || Ok(()))?;
         Ok(services)
     }
 
@@ -100,14 +100,19 @@ impl Services {
         }
     }
 
-    /// Puts a configuration in force, all of it or nothing.
+    /// Puts a configuration in force, all of it or nothing. `begin` is called when nothing but it can fail.
     ///
     /// # Errors
     /// What the tables cannot take; everything is as it was.
-    pub(super) fn apply(&mut self, config: &Config) -> anyhow::Result<Changes> {
+    pub(super) fn apply(
+        &mut self,
+        config: &Config,
+        begin: impl FnOnce() -> anyhow::Result<()>,
+    ) -> anyhow::Result<Changes> {
         let policers = self.policers.prepare(config)?;
         let filters = self.filters.prepare(config, policers.slots())?;
         let source_checks = self.source_checks.prepare(config)?;
+        begin()?;
         let changes = Changes {
             policers: self.policers.commit(config, policers),
             filters: self.filters.commit(config, filters),

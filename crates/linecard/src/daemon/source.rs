@@ -240,8 +240,8 @@ impl Source for DaemonSource {
         self.shared.services().connections.report(query)
     }
 
-    fn reload(&self) -> Result<ReloadReport, String> {
-        self.shared.origin.reload(&self.shared)
+    fn reload(&self, set: Option<&str>) -> Result<ReloadReport, String> {
+        self.shared.origin.reload(set, &self.shared)
     }
 
     fn health(&self) -> HealthReport {

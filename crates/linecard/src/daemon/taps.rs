@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use linecard_api::Feed;
-use linecard_control::config;
+use linecard_control::config::Config;
 use linecard_control::filter::parse_match;
 use linecard_forwarder::{
     Kind, Order, OrderId, Tap, TapCapacities, TapOrders, TapReader, TapTaken, TapUpdate,
@@ -250,7 +250,7 @@ impl Drop for TapFeed {
 
 /// Names of the ports, in the order of their numbers.
 pub(super) fn port_names(shared: &Shared) -> impl Iterator<Item = &str> {
-    shared.origin.config.ports.iter().map(|port| port.name.as_str())
+    shared.origin.started().ports.iter().map(|port| port.name.as_str())
 }
 
 /// The number of a port.
@@ -269,14 +269,9 @@ pub(super) fn port(shared: &Shared, name: &str) -> Result<PortId, String> {
 
 /// What a line of the match language asks for.
 fn condition(shared: &Shared, text: &str) -> Result<Match, String> {
-    let origin = &shared.origin;
-    // Sets may have been read again since the start; the file has what they are now.
-    let again = match &origin.path {
-        Some(path) if text.contains('@') => Some(config::load(path).map_err(|it| it.to_string())?),
-        _ => None,
-    };
-    let names = again.as_ref().unwrap_or(&origin.config).filters.names();
-    let judged = parse_match(text, names).map_err(|errors| errors.to_string())?;
+    // Sets are what they were when they were read last.
+    let judge = |config: &Config| parse_match(text, config.filters.names());
+    let judged = shared.origin.in_force(judge).map_err(|errors| errors.to_string())?;
     match judged.idle {
         Some(why) => Err(format!("no packet matches: {why}")),
         None => Ok(judged.condition),
