@@ -170,6 +170,46 @@ fn a_trace_says_which_rule_and_route_decide_on_packet_sockets() {
     a_trace_says_which_rule_and_route_decide(PortMode::Packet);
 }
 
+/// The bucket takes no packet of the load, which is as true of an imagined one; and the server's side checks where
+/// packets come from.
+#[test]
+fn policers_and_checks_of_sources_are_named() {
+    let topology = topology();
+    let [inside, outside, _] = topology.router_ports().map(|port| port.interface);
+    let tables = format!(
+        "[[police]]\nname = \"tiny\"\nrate_bits_per_second = 8000\nburst_bytes = 90\n\
+         [[filter]]\nname = \"edge\"\ndefault = \"accept\"\n\
+         rules = [{{ name = \"load\", match = \"udp destination-port {PORT}\", action = \"accept\", \
+         police = \"tiny\" }}]\n"
+    );
+    let options = Options::of_router(&topology, PortMode::Native)
+        .tables(&tables)
+        .port_keys(inside, "filter_in = \"edge\"\n")
+        .port_keys(outside, "reverse_path = \"strict\"\n");
+    let daemon = Daemon::start(&topology.router, &options);
+    wait_reachable(&topology, &daemon, false);
+    let (client, service) = (topology.client_address(false), topology.server_address(false));
+
+    let tracing = Looking::start(&daemon, &["trace", "udp", "-n", "1", "--json"]);
+    send_in_vain(&topology, 1);
+    let output = tracing.finish();
+    let [policed] = &packets(&output)[..] else { panic!("{}", text(&output.stdout)) };
+    assert_eq!(policed["summary"], "dropped: policed (policer tiny, red)");
+    let length = policed["frame_bytes"].as_u64().expect("a number") - 14;
+    let words = format!("{client} → {service} udp/{PORT} length {length} in {inside}");
+    let imagined = explain(&daemon, &words);
+    assert_eq!(imagined["summary"], policed["summary"], "{imagined:#}");
+    let words = format!("{client} → {service} udp/{PORT} length 60 in {inside}");
+    assert_eq!(explain(&daemon, &words)["verdict"]["fate"], "forwarded", "it fits a full bucket");
+
+    let words = format!("{client} → {client} udp/9 in {outside}");
+    let imagined = explain(&daemon, &words);
+    assert_eq!(imagined["verdict"]["reason"], "reverse_path", "{imagined:#}");
+    let text = step(&imagined, "source")["text"].as_str().expect("text");
+    assert!(text.contains("leaves elsewhere"), "{text}");
+    daemon.assert_books_balance();
+}
+
 /// What the classifiers forward by themselves no worker sees, so they stop while somebody looks.
 #[test]
 fn the_route_cache_stands_aside() {
