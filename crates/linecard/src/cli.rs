@@ -275,6 +275,9 @@ pub(crate) struct CaptureArgs {
     /// The file to write, or - for stdout
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) write: PathBuf,
+    /// Write what rules of filters with `sample` choose, the first 128 bytes of each packet
+    #[arg(long, conflicts_with_all = ["condition", "port", "dropped", "snaplen"])]
+    pub(crate) samples: bool,
     /// End after so many packets [default: go on]
     #[arg(
         long,

@@ -14,6 +14,7 @@ mod claim;
 mod connections;
 mod control_loop;
 mod explain;
+mod filter_log;
 mod filters;
 mod link_watch;
 mod live_ports;

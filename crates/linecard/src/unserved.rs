@@ -2,18 +2,10 @@
 //! unfiltered or unpoliced.
 
 use linecard_control::config::{Config, ConfiguredFilter};
-use linecard_services::filter::Rule;
 
 /// A sentence for each.
 pub(crate) fn of(config: &Config) -> Vec<String> {
     let mut unserved = Vec::new();
-    for filter in config.filters.filters() {
-        for rule in &filter.rules {
-            let of_rule =
-                |what| format!("rule {} of filter {}: {what}", rule.rule.name, filter.name);
-            unserved.extend(of_the_rule(&rule.rule).into_iter().map(of_rule));
-        }
-    }
     unserved.extend(config.router.filter.map(|_| "filter in [router]".to_owned()));
     // The router's own packets pass no worker, so its connections are seen one way only.
     let of_router = config.router.filter.and_then(|at| config.filters.filters().get(at));
@@ -36,11 +28,4 @@ pub(crate) fn without_effect(config: &Config) -> Vec<String> {
         )
     };
     filters.map(|filter| sentence(&filter.name)).collect()
-}
-
-fn of_the_rule(rule: &Rule) -> Vec<&'static str> {
-    [(rule.sample_one_in > 0, "sample"), (rule.log, "log")]
-        .into_iter()
-        .filter_map(|(is_asked, what)| is_asked.then_some(what))
-        .collect()
 }

@@ -5,14 +5,15 @@ mod common;
 #[path = "reference/dissect.rs"]
 mod dissect;
 
-use std::io::ErrorKind;
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::traffic::{load, probe, send, wait_reachable};
+use common::traffic::{load, probe, send, send_all, wait_reachable};
 use common::{
-    DEADLINE, Daemon, Options, PortMode, for_each_port_mode, resolved_topology, run_in, text,
+    DEADLINE, Daemon, LINECARD, Options, PortMode, for_each_port_mode, resolved_topology, run_in,
+    text,
 };
 use linecard_lab::{Direction, FrameSocket, Namespace, Port, ProbeOutcome, RouterTopology};
 use linecard_packet::{DropReason, Origin, Withheld};
@@ -240,4 +241,67 @@ fn copies_of_a_load_are_counted_to_the_last() {
     assert!(copies > 0);
     assert!(probe(&topology, topology.server_address(true), Duration::from_secs(5)).is_reply());
     daemon.assert_books_balance();
+}
+
+#[test]
+fn what_rules_log_is_in_the_log_up_to_a_limit() {
+    let topology = resolved_topology();
+    let rules = "{ name = \"spoofed\", match = \"udp destination-port 5001\", action = \"drop\", log = true }";
+    let daemon = Daemon::start(&topology.router, &options(&topology, PortMode::Native, rules));
+    wait_reachable(&topology, &daemon, false);
+    let load = load(&topology, false, 1, 1);
+    let send = |load: &linecard_lab::UdpLoad| load.start(&topology.client).expect("a load").join();
+    assert_eq!(send(&load).packets, 1);
+    let lines = |daemon: &Daemon| {
+        let log = daemon.log();
+        let is_line = |line: &&str| line.contains("filter log: ");
+        log.lines().filter(is_line).map(str::to_owned).collect::<Vec<_>>()
+    };
+    daemon.wait_for("a line in the log", |daemon| !lines(daemon).is_empty());
+    let first = &lines(&daemon)[0];
+    let port = topology.router_ports()[0].interface;
+    let packet = format!("{}:20000 → {}:5001 udp", load.source.unwrap(), load.destinations[0].ip());
+    for part in ["spoofed", "edge", port, &packet, "dropped: filtered"] {
+        assert!(first.contains(part), "no {part} in {first}");
+    }
+    let flood = linecard_lab::UdpLoad { packets_max: 3_000, ..load };
+    assert_eq!(send(&flood).packets, 3_000);
+    daemon.wait_for("the packets without a line", |daemon| {
+        lines(daemon).iter().any(|line| line.contains("more packets than lines"))
+    });
+    // At a packet each fifth of a millisecond it lasts for less than a second or, on a busy machine, not much more.
+    assert!(lines(&daemon).len() < 1_500, "{} lines", lines(&daemon).len());
+    daemon.assert_books_balance();
+}
+
+#[test]
+fn one_packet_in_a_hundred_is_a_sample() {
+    let topology = resolved_topology();
+    let rules = "{ name = \"load\", match = \"udp\", action = \"accept\", sample = 100 }";
+    let daemon = Daemon::start(&topology.router, &options(&topology, PortMode::Native, rules));
+    wait_reachable(&topology, &daemon, false);
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("samples.pcapng");
+    let mut command = Command::new(LINECARD);
+    command.args(["capture", "--samples", "-n", "20", "-w"]).arg(&path);
+    command.arg("--socket").arg(daemon.socket()).stderr(Stdio::piped());
+    let mut capturing = command.spawn().expect("the binary was built");
+    let mut stderr = BufReader::new(capturing.stderr.take().expect("it is piped"));
+    let mut note = String::new();
+    stderr.read_line(&mut note).expect("it says something");
+    assert!(note.starts_with("note: samples"), "{note}");
+    send_all(&topology, false, 4, 2_000);
+    assert!(capturing.wait().expect("it ends").success());
+
+    let mut tshark = Command::new("tshark");
+    tshark.args(["-T", "fields", "-e", "frame.comment", "-e", "udp.dstport", "-r"]).arg(&path);
+    let output = tshark.output().expect("tshark is there: cargo xtask test installs it");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let read = text(&output.stdout);
+    assert_eq!(read.lines().count(), 20, "{read}");
+    for line in read.lines() {
+        assert!(line.starts_with("forwarded by "), "{line}");
+        assert!(line.ends_with("sample of rule load of filter edge\t5001"), "{line}");
+    }
+    assert_eq!(daemon.total().forwarded_packets, daemon.total().received_packets);
 }

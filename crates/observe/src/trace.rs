@@ -14,6 +14,8 @@ pub enum TapKind {
     Trace,
     /// The bytes, where it ended, and why.
     Capture,
+    /// The same of what filters' rules sample; the rules choose the packets.
+    Samples,
 }
 
 /// Which of the next packets are to be told of.

@@ -15,7 +15,8 @@ use crate::cli::CaptureArgs;
 
 /// Captures packets until there are enough, the time is up, or a signal comes.
 pub(crate) fn run(args: &CaptureArgs) -> anyhow::Result<ExitCode> {
-    let query = query(&args.tap, TapKind::Capture, args.count, args.snaplen);
+    let kind = if args.samples { TapKind::Samples } else { TapKind::Capture };
+    let query = query(&args.tap, kind, args.count, args.snaplen);
     let mut capture: Option<AnnotatedCapture<BufWriter<Box<dyn Write>>>> = None;
     let mut ports: Vec<String> = Vec::new();
     let mut unflushed = false;

@@ -11,6 +11,7 @@ use linecard_io::{LocalAddresses, PuntDevice};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::{error, info, warn};
 
+use super::filter_log::FilterLog;
 use super::link_watch::LinkWatch;
 use super::neighbours::NeighbourKeeper;
 use super::publisher::Publisher;
@@ -51,6 +52,7 @@ impl ControlLoop<'_> {
         let mut publish_due = Instant::now();
         let mut neighbours = NeighbourKeeper::new(Instant::now());
         let mut links = LinkWatch::default();
+        let mut filter_log = FilterLog::new(Instant::now());
         let mut targets = TargetWatch::new(Instant::now(), self.shared.redirects.as_ref().ok());
         while !self.wait(signals, patience)? {
             // While the workers still hold the retired copy no more is read: the kernel's buffer
@@ -74,6 +76,7 @@ impl ControlLoop<'_> {
             if !self.shared.taps().publish() {
                 patience = patience.min(BUSY);
             }
+            filter_log.write(Instant::now(), self.shared);
             self.follow_addresses();
             links.look(self.shared, self.punt, self.workers);
             targets.look(Instant::now(), self.shared);

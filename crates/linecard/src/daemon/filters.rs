@@ -5,7 +5,9 @@
 //! counted before is taken off.
 
 use std::borrow::Cow;
+use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -75,7 +77,9 @@ impl Filters {
 
     /// What a worker needs to ask the filters.
     pub(super) fn for_worker(&mut self) -> (Subscription<FilterTables>, FilterStats) {
-        let stats = FilterStats::new(self.capacities.counters_max);
+        let stats = FilterStats::new(self.capacities.counters_max)
+            // Not known to senders.
+            .sample_seed(RandomState::new().hash_one(self.readers.len()));
         self.readers.push(stats.reader());
         (self.writer.subscription(), stats)
     }
@@ -169,6 +173,18 @@ impl Filters {
             None => ("default".to_owned(), "any".to_owned()),
         };
         (held.configured.name.clone(), name, condition)
+    }
+
+    /// The names of the filter and the rule that count here.
+    pub(super) fn rule_of(&self, counter: u32) -> (&str, &str) {
+        let place = |held: &Held| held.counted.iter().position(|rule| rule.counter == counter);
+        let found = self.held.iter().find_map(|held| Some((held, place(held)?)));
+        // A rule may have gone since, or have no counter.
+        found.filter(|_| counter != NO_COUNTER).map_or(("?", "?"), |(held, number)| {
+            let rule = held.configured.rules.get(number);
+            let rule = rule.map_or("default", |configured| configured.rule.name.as_str());
+            (held.configured.name.as_str(), rule)
+        })
     }
 
     /// All filters with what their rules have counted.

@@ -43,6 +43,8 @@ pub(super) struct Taps {
     orders: Writer<TapOrders, TapUpdate>,
     readers: Vec<TapReader>,
     clients: BTreeMap<u32, Client>,
+    /// What rules log, until the control loop has written it.
+    logged: VecDeque<TapTaken>,
     next: u32,
     cache: Option<Arc<RouteCache>>,
     /// Not all workers know of the last order yet, and may still write to the route cache.
@@ -56,6 +58,18 @@ struct Client {
     lost: u64,
     /// What the workers had lost before.
     lost_before: u64,
+    /// It wants what rules sample, and has no order.
+    wants_samples: bool,
+}
+
+impl Client {
+    fn give(&mut self, taken: TapTaken) {
+        if self.waiting.len() < WAITING_MAX {
+            self.waiting.push_back(taken);
+        } else {
+            self.lost += 1;
+        }
+    }
 }
 
 impl Taps {
@@ -65,6 +79,7 @@ impl Taps {
             orders: Writer::new(TapOrders::new(), TapOrders::new()),
             readers: Vec::new(),
             clients: BTreeMap::new(),
+            logged: VecDeque::new(),
             next: 0,
             cache,
             erase_due: false,
@@ -96,15 +111,21 @@ impl Taps {
         false
     }
 
-    /// Stands an order.
-    fn arm(&mut self, order: impl FnOnce(OrderId) -> Order) -> Result<u32, String> {
+    /// Enters a client.
+    fn enter(&mut self, wants_samples: bool) -> Result<u32, String> {
         if self.clients.len() >= CLIENTS_MAX {
             return Err(format!("{CLIENTS_MAX} traces and captures run already: end one of them"));
         }
         let id = self.next;
         self.next = self.next.wrapping_add(1);
         let lost_before = self.lost();
-        self.clients.insert(id, Client { lost_before, ..Client::default() });
+        self.clients.insert(id, Client { lost_before, wants_samples, ..Client::default() });
+        Ok(id)
+    }
+
+    /// Stands an order.
+    fn arm(&mut self, order: impl FnOnce(OrderId) -> Order) -> Result<u32, String> {
+        let id = self.enter(false)?;
         self.orders.append(TapUpdate::Arm(Arc::new(order(OrderId(id)))));
         self.erase_due = true;
         self.publish();
@@ -112,7 +133,10 @@ impl Taps {
     }
 
     fn disarm(&mut self, id: u32) {
-        self.clients.remove(&id);
+        let client = self.clients.remove(&id);
+        if client.is_none_or(|client| client.wants_samples) {
+            return;
+        }
         self.orders.append(TapUpdate::Disarm(OrderId(id)));
         self.publish();
     }
@@ -123,19 +147,34 @@ impl Taps {
 
     /// Reads what the taps tell, and gives each client its own.
     fn drain(&mut self) {
-        for reader in &mut self.readers {
+        let Self { readers, clients, logged, .. } = self;
+        for reader in readers {
             for _ in 0..DRAIN_MAX {
                 let Some(taken) = reader.take() else { break };
-                let client = Some(taken.record.by).filter(|_| taken.record.kind.is_ordered());
-                match client.and_then(|id| self.clients.get_mut(&id)) {
-                    Some(client) if client.waiting.len() < WAITING_MAX => {
-                        client.waiting.push_back(taken);
+                match taken.record.kind {
+                    Kind::Trace | Kind::Capture => {
+                        if let Some(client) = clients.get_mut(&taken.record.by) {
+                            client.give(taken);
+                        }
                     }
-                    Some(client) => client.lost += 1,
-                    None => {}
+                    Kind::Sample => {
+                        let clients = clients.values_mut().filter(|client| client.wants_samples);
+                        clients.for_each(|client| client.give(taken.clone()));
+                    }
+                    // Workers limit them, and the control loop comes by several times a second.
+                    Kind::Log if logged.len() < WAITING_MAX => logged.push_back(taken),
+                    Kind::Log => {}
                 }
             }
         }
+    }
+
+    /// What rules have logged since the last call, and how many packets workers have not told for want of lines since
+    /// they began.
+    pub(super) fn take_logged(&mut self) -> (VecDeque<TapTaken>, u64) {
+        self.drain();
+        let suppressed = self.readers.iter().map(TapReader::suppressed).sum();
+        (std::mem::take(&mut self.logged), suppressed)
     }
 
     /// What waits for a client, and what it has lost so far.
@@ -167,11 +206,14 @@ impl TapFeed {
     /// # Errors
     /// What is wrong with the query, or too many clients.
     pub(super) fn new(shared: &Arc<Shared>, query: &TapQuery) -> Result<Self, String> {
+        if query.kind == TapKind::Samples {
+            return Self::of_samples(shared, query);
+        }
         let condition = condition(shared, &query.condition)?;
         let in_port = query.port.as_ref().map(|name| port(shared, name)).transpose()?;
         let kind = match query.kind {
             TapKind::Trace => Kind::Trace,
-            TapKind::Capture => Kind::Capture,
+            TapKind::Capture | TapKind::Samples => Kind::Capture,
         };
         let count = query.count.unwrap_or(u64::MAX);
         let order = |id| {
@@ -184,18 +226,33 @@ impl TapFeed {
             }
         };
         let id = shared.taps().arm(order)?;
+        Ok(Self::begin(shared, query, id, notes(shared)))
+    }
+
+    /// What rules sample, whoever else gets it.
+    fn of_samples(shared: &Arc<Shared>, query: &TapQuery) -> Result<Self, String> {
+        if !query.condition.is_empty() || query.port.is_some() || query.dropped {
+            return Err(
+                "rules of filters choose the samples: ask for no packets besides".to_owned()
+            );
+        }
+        let id = shared.taps().enter(true)?;
+        let notes = vec!["samples are what rules with `sample` choose".to_owned()];
+        Ok(Self::begin(shared, query, id, notes))
+    }
+
+    fn begin(shared: &Arc<Shared>, query: &TapQuery, id: u32, notes: Vec<String>) -> Self {
         let ports = port_names(shared).map(str::to_owned).collect();
-        let begun = Some(TapEvent::Begun { ports, notes: notes(shared) });
-        Ok(Self {
+        Self {
             shared: Arc::clone(shared),
             id,
-            begun,
+            begun: Some(TapEvent::Begun { ports, notes }),
             told: 0,
-            count,
+            count: query.count.unwrap_or(u64::MAX),
             status_due: Instant::now() + STATUS_INTERVAL,
             is_done: false,
-            is_capture: query.kind == TapKind::Capture,
-        })
+            is_capture: query.kind != TapKind::Trace,
+        }
     }
 
     fn reports(&self, taken: &[TapTaken]) -> Vec<PacketReport> {
@@ -207,7 +264,12 @@ impl TapFeed {
             .iter()
             .map(|taken| {
                 let time = clock.saturating_add(taken.record.at_nanoseconds);
-                words.packet(taken, time, self.is_capture)
+                let mut report = words.packet(taken, time, self.is_capture);
+                if taken.record.kind == Kind::Sample {
+                    let (filter, rule) = services.filters.rule_of(taken.record.by);
+                    report.summary += &format!(", sample of rule {rule} of filter {filter}");
+                }
+                report
             })
             .collect()
     }
