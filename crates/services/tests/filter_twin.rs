@@ -261,9 +261,9 @@ fn check_program(filter: &Filter, program: Program, packets: &[Vec<u8>], states:
     for (place, packet) in packets.iter().enumerate() {
         let applied = match before[place] {
             Verdict::Drop(_) => Vec::new(),
-            verdict => {
-                // Nobody looks for the connection of a packet that parse has punted.
-                let state = states.filter(|_| verdict.is_undecided()).map(|states| states[place]);
+            _ => {
+                // Those that parse has punted, too.
+                let state = states.map(|states| states[place]);
                 twin::rules_of(filter, packet, &batch.metadata[place], state)
             }
         };
