@@ -110,8 +110,8 @@ Examples:
   linecard reload --set customers             one set, by its own file
   linecard reload --json | jq .live_microseconds
 
-Nothing is changed when anything in the file is wrong. What else differs in the file takes a restart,
-and is named. Counters of rules that stay go on.")]
+Nothing is changed when anything in the file is wrong, or when something that differs takes a
+restart, which is named then: exit status 1. Counters of rules that stay go on.")]
     Reload {
         #[command(flatten)]
         daemon: Daemon,

@@ -28,7 +28,20 @@ pub(crate) fn run(daemon: &Daemon, set: Option<&str>, json: bool) -> anyhow::Res
         list("ports with other services", &report.changed_ports);
         list("takes a restart", &report.needs_restart);
         lines.extend(report.warnings.iter().map(|warning| format!("warning: {warning}")));
-        if report.changed_filters.is_empty() && report.removed_filters.is_empty() {
+        let changes = [
+            &report.changed_filters,
+            &report.removed_filters,
+            &report.changed_policers,
+            &report.removed_policers,
+            &report.changed_ports,
+        ];
+        if !report.needs_restart.is_empty() {
+            lines.insert(
+                0,
+                "nothing of the file was brought in force, since some of it takes a restart"
+                    .to_owned(),
+            );
+        } else if changes.iter().all(|names| names.is_empty()) {
             lines.insert(0, "nothing has changed".to_owned());
         } else if let Some(microseconds) = report.live_microseconds {
             lines.insert(0, format!("in force after {:.1} ms", microseconds as f64 / 1e3));

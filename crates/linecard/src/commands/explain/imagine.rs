@@ -49,7 +49,10 @@ impl Imagined {
         let mut words = text.split_whitespace().filter(|word| *word != "to").peekable();
         let mut address = |what: &str| {
             let word = words.next().with_context(|| format!("the packet's {what} is missing"))?;
-            let help = "write it as `192.0.2.1 → 198.51.100.9 tcp/443 in eth1`";
+            let help = match word {
+                "-" => "a shell takes -> for a redirection: quote it, or write `to`",
+                _ => "write it as `192.0.2.1 → 198.51.100.9 tcp/443 in eth1`",
+            };
             word.parse::<IpAddr>().with_context(|| format!("{what} `{word}` is no address: {help}"))
         };
         let (source, destination) = (address("source")?, address("destination")?);
