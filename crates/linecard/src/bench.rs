@@ -10,6 +10,7 @@
 //! | `cases` | what can be asked for, by name |
 //! | `tables`, `prefixes` | the router under test, and where its routes come from |
 //! | `rules`, `filters` | the filter that packets pass in some cases, and what they are then drawn from |
+//! | `services`, `policers`, `sources`, `connections` | what else they meet in some cases, and its counters |
 //! | `ranks`, `traffic` | the packets: which, and how they are made |
 //! | `hands`, `port` | how they are dealt and taken back |
 //! | `check`, `intervals` | whether they came out right, by plainer means than the packet path's |
@@ -21,6 +22,7 @@
 
 mod cases;
 mod check;
+mod connections;
 mod cores;
 mod cycles;
 mod empty;
@@ -32,12 +34,15 @@ mod machine;
 mod measure;
 mod meter;
 mod plot;
+mod policers;
 mod port;
 mod prefixes;
 mod ranks;
 mod report;
 mod rules;
+mod services;
 mod session;
+mod sources;
 mod tables;
 mod traffic;
 

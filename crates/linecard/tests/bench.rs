@@ -117,6 +117,25 @@ fn every_packet_passes_the_filter_and_comes_out_right() {
     }
 }
 
+/// That policers, checks and connections have counted what they must is a condition of the cases themselves.
+#[test]
+fn every_packet_is_policed_checked_and_tracked() {
+    let cases = cases(&bench(&["--quick", "--json", "police*", "urpf*", "stateful*"]));
+    let names: Vec<&str> = cases.iter().filter_map(|case| case["case"].as_str()).collect();
+    for (name, rules, routes) in [
+        ("urpf", 0.0, 1_000_000.0),
+        ("police", 1_000.0, 1_000_001.0),
+        ("stateful", 2.0, 1_000_001.0),
+    ] {
+        for suffix in ["", "-warm", "-off", "-off-warm"] {
+            assert!(names.contains(&format!("{name}{suffix}").as_str()), "{name}{suffix}");
+        }
+        let case = cases.iter().find(|case| case["case"] == name).expect("it is among the names");
+        assert_eq!((number(case, "rules"), number(case, "routes")), (rules, routes), "{name}");
+        assert_eq!(number(case, "packets"), 3.0 * 8_192.0, "{name}");
+    }
+}
+
 #[test]
 fn two_workers_are_compared_with_one() {
     let cores = std::thread::available_parallelism().expect("a number of cores").get();

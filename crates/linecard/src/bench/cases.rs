@@ -31,6 +31,22 @@ pub(super) struct Recipe {
     pub(super) warm: bool,
     /// Packets are drawn from rules, in place of routes, and may pass a filter.
     pub(super) filtering: Option<Filtering>,
+    pub(super) service: Service,
+}
+
+/// What packets meet besides routes and rules. What they are drawn from follows from it, whether it is on
+/// or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Service {
+    None,
+    /// Each rule of the filter brings its packets to a policer.
+    Policers,
+    ReversePath {
+        checked: bool,
+    },
+    Connections {
+        tracked: bool,
+    },
 }
 
 /// Which routes a case has.
@@ -63,7 +79,8 @@ const fn ipv4(routes: usize, multipath: bool) -> Routes {
 
 const fn smallest(routes: Routes, spread: Spread) -> Recipe {
     let sizes = Sizes::Smallest;
-    Recipe { routes, spread, sizes, batch: 256, workers: 1, warm: false, filtering: None }
+    let (filtering, service) = (None, Service::None);
+    Recipe { routes, spread, sizes, batch: 256, workers: 1, warm: false, filtering, service }
 }
 
 const EMPTY: Recipe = smallest(Routes::None { touch: false }, Spread::Uniform);
@@ -89,6 +106,20 @@ const fn acl(rules: usize, asked: Asked) -> Recipe {
 /// the same packets without a filter).
 const fn worst(asked: Asked) -> Recipe {
     filter(Shape::Firewall, 10_000, Packets::Crossed, asked)
+}
+
+const fn police() -> Recipe {
+    Recipe { service: Service::Policers, ..acl(1_000, Asked::AllRules) }
+}
+
+const fn urpf(checked: bool) -> Recipe {
+    Recipe { service: Service::ReversePath { checked }, ..IPV4_1M }
+}
+
+const fn stateful(tracked: bool) -> Recipe {
+    let routes = Routes::Ipv4AndDefault { routes: 1_000_000 };
+    let service = Service::Connections { tracked };
+    Recipe { service, ..smallest(routes, Spread::Uniform) }
 }
 
 const fn imix(recipe: Recipe) -> Recipe {
@@ -168,6 +199,26 @@ pub(super) const CASES: &[Case] = &[
         build: || warm(batch(8, IPV4_1M)),
     },
     Case { name: "ipv4-1m-x2", what: "the same, two workers", build: || workers(2, IPV4_1M) },
+    Case {
+        name: "urpf-off",
+        what: "1,000,000 routes, sources on routes by the port that packets come in on, no check: what urpf is compared with",
+        build: || urpf(false),
+    },
+    Case {
+        name: "urpf-off-warm",
+        what: "the same, packets in the cache when the worker gets them",
+        build: || warm(urpf(false)),
+    },
+    Case {
+        name: "urpf",
+        what: "the same packets, strict reverse-path checks on each port",
+        build: || urpf(true),
+    },
+    Case {
+        name: "urpf-warm",
+        what: "the same, packets in the cache when the worker gets them",
+        build: || warm(urpf(true)),
+    },
     Case {
         name: "ipv4-internet",
         what: "the Internet's IPv4 table, Zipf destinations (s = 1 over the routes)",
@@ -253,6 +304,46 @@ pub(super) const CASES: &[Case] = &[
         name: "filter-10k-worst-warm",
         what: "the same, packets in the cache when the worker gets them",
         build: || warm(worst(Asked::AllRules)),
+    },
+    Case {
+        name: "police-off",
+        what: "packets and filter of filter-1k, without policers: what police is compared with",
+        build: || acl(1_000, Asked::AllRules),
+    },
+    Case {
+        name: "police-off-warm",
+        what: "the same, packets in the cache when the worker gets them",
+        build: || warm(acl(1_000, Asked::AllRules)),
+    },
+    Case {
+        name: "police",
+        what: "the same, each rule's packets to a single-rate policer of its own",
+        build: || police(),
+    },
+    Case {
+        name: "police-warm",
+        what: "the same, packets in the cache when the worker gets them",
+        build: || warm(police()),
+    },
+    Case {
+        name: "stateful-off",
+        what: "packets of 262,144 UDP flows, both ways, and one in 64 of a new flow; no filter: what stateful is compared with",
+        build: || stateful(false),
+    },
+    Case {
+        name: "stateful-off-warm",
+        what: "the same, packets in the cache when the worker gets them",
+        build: || warm(stateful(false)),
+    },
+    Case {
+        name: "stateful",
+        what: "the same packets, tracked, and accepted by a filter if established or new",
+        build: || stateful(true),
+    },
+    Case {
+        name: "stateful-warm",
+        what: "the same, packets in the cache when the worker gets them",
+        build: || warm(stateful(true)),
     },
     Case {
         name: "ipv6-internet",

@@ -1,7 +1,7 @@
 //! The filter under test: rules made ready and published as the daemon does it, attached to the input of
 //! every port.
 //!
-//! Each rule accepts: all packets go on, and are checked as in the other cases. Each has a counter, and
+//! All packets are accepted and go on, and are checked as in the other cases. Each rule has a counter, and
 //! together they must have counted every packet once.
 
 use std::ops::RangeInclusive;
@@ -12,7 +12,7 @@ use anyhow::{bail, ensure};
 use linecard_packet::{PortId, PortTotals};
 use linecard_services::filter::{
     Action, Filter, FilterCapacities, FilterStats, FilterStatsReader, FilterTables, FilterUpdate,
-    Hook, Masked, Match, Prefixes, Program, Rule, RuleCount,
+    Hook, Masked, Match, Prefixes, Program, Rule, RuleCount, States,
 };
 use linecard_tables::classifier::{Entry, Ports};
 use linecard_tables::lpm::Prefix;
@@ -40,17 +40,14 @@ impl Filters {
     ///
     /// # Errors
     /// When the tables cannot take them.
-    pub(super) fn new(rules: &[Entry<u32>]) -> anyhow::Result<Self> {
-        let filter = Filter {
-            name: "bench".to_owned(),
-            rules: rules.iter().enumerate().map(rule).collect(),
-            default: Action::Accept,
-        };
-        let counters: Vec<u32> = (0..).take(rules.len() + 1).collect();
+    pub(super) fn new(rules: Vec<Rule>, default: Action) -> anyhow::Result<Self> {
+        let count = rules.len();
+        let filter = Filter { name: "bench".to_owned(), rules, default };
+        let counters: Vec<u32> = (0..).take(count + 1).collect();
         let start = Instant::now();
         let program = Arc::new(Program::new(&filter, &counters, &FilterCapacities::default())?);
         let build = start.elapsed();
-        let size = Size { rules: rules.len(), build, memory_bytes: program.memory_bytes() };
+        let size = Size { rules: count, build, memory_bytes: program.memory_bytes() };
         let tables = || FilterTables::new(usize::from(PORTS));
         let mut writer = Writer::new(tables(), tables());
         for hook in (0..PORTS).map(PortId).map(Hook::Input) {
@@ -96,13 +93,28 @@ impl Filters {
     }
 }
 
-/// A rule of the filter that matches as the entry does.
-fn rule((number, entry): (usize, &Entry<u32>)) -> Rule {
+/// Rules that match as the entries do, and accept; if `policed`, each brings its packets to the policer of its
+/// number.
+pub(super) fn rules(entries: &[Entry<u32>], policed: bool) -> Vec<Rule> {
+    let numbered = (0..).zip(entries);
+    let policer = |number| policed.then_some(number);
+    numbered.map(|(number, entry)| rule(number, condition(entry), policer(number))).collect()
+}
+
+/// Rules that accept what belongs to a connection, and what may begin one.
+pub(super) fn by_states() -> Vec<Rule> {
+    let known = States { established: true, related: true, ..States::default() };
+    let new = States { new: true, ..States::default() };
+    let of_states = |states| Match { states, ..Match::default() };
+    vec![rule(0, of_states(known), None), rule(1, of_states(new), None)]
+}
+
+fn rule(number: u32, condition: Match, policer: Option<u32>) -> Rule {
     Rule {
         name: number.to_string(),
-        condition: condition(entry),
+        condition,
         action: Action::Accept,
-        policer: None,
+        policer,
         set_dscp: None,
         set_class: None,
         mirror_to: None,
@@ -144,7 +156,8 @@ mod tests {
 
     #[test]
     fn what_no_rule_has_counted_is_noticed() {
-        let filters = Filters::new(&[Entry::any(0, 0)]).expect("tables");
+        let filters =
+            Filters::new(rules(&[Entry::any(0, 0)], false), Action::Accept).expect("tables");
         let stats = filters.stats().reader();
         let received = PortTotals { received_packets: 1, received_bytes: 60, ..Default::default() };
         assert!(filters.balance(&stats, &PortTotals::default()).is_ok());

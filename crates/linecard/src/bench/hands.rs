@@ -34,6 +34,11 @@ pub(super) fn prepare<A: Traffic>(
     pool
 }
 
+/// The port of packet `number`: ports take turns of a batch.
+pub(super) fn turn(number: usize, batch: usize) -> usize {
+    number / batch % usize::from(PORTS)
+}
+
 /// Frames that wait to be dealt, port by port in turns of a batch, as the worker will take them.
 struct Turns {
     batch: usize,
@@ -44,11 +49,6 @@ impl Turns {
     fn new(batch: usize, frames: usize) -> Self {
         let room = frames.div_ceil(usize::from(PORTS)) + batch;
         Self { batch, dealt: (0..PORTS).map(|_| Vec::with_capacity(room)).collect() }
-    }
-
-    /// The port of the next packet, if `dealt` have been dealt before it.
-    fn port(&self, dealt: usize) -> usize {
-        dealt / self.batch % usize::from(PORTS)
     }
 
     /// Gives out what was dealt to a port, the first frame last.
@@ -106,8 +106,8 @@ impl<A: Traffic> Hands for Traffickers<A> {
     fn deal(&mut self, port: PortId, frames: &mut Vec<Frame>, memory: &mut PacketMemory) {
         let quota = std::mem::take(&mut self.quota).min(self.pool.len());
         // In the order in which the worker will take them: what was written first is read first.
-        for (dealt, mut frame) in self.pool.drain(..quota).enumerate() {
-            let port = self.turns.port(dealt);
+        for mut frame in self.pool.drain(..quota) {
+            let port = turn(self.next_number as usize, self.turns.batch);
             let header = self.source.header(self.round, self.next_number);
             let packet = memory.packet_mut(&mut frame);
             Source::write(&header, station(PortId(port as u16)), packet);
@@ -145,7 +145,7 @@ impl Hands for Tokens {
     fn deal(&mut self, port: PortId, frames: &mut Vec<Frame>, _memory: &mut PacketMemory) {
         let quota = std::mem::take(&mut self.quota).min(self.pool.len());
         for (dealt, frame) in self.pool.drain(..quota).enumerate() {
-            let port = self.turns.port(dealt);
+            let port = turn(dealt, self.turns.batch);
             self.turns.dealt[port].push(frame);
         }
         self.turns.take(port, frames);

@@ -18,17 +18,17 @@ use anyhow::{Context, bail, ensure};
 use linecard_forwarder::{IdlePolicy, PuntLimit, PuntSink, Worker, WorkerConfig, WorkerPort};
 use linecard_io::{MemoryConfig, PacketMemory};
 use linecard_packet::{CountersReader, PortId, PortTotals, WorkerCounters};
-use linecard_services::filter::FilterStatsReader;
 use linecard_services::route::{RouteCapacities, RouteStats};
 use linecard_tables::generator::Random;
 
 use super::check::Checker;
+use super::connections::Expected;
 use super::empty::Empty;
-use super::filters::Filters;
 use super::hands::{self, Traffickers};
 use super::machine::{Scrubber, pin};
 use super::meter::{Instructions, Meter};
 use super::port::{Phase, Stage};
+use super::services::{Readers, Services};
 use super::tables::{Network, PORTS, Routable};
 use super::traffic::{Draw, Sizes, Source, Traffic};
 
@@ -57,7 +57,7 @@ pub(super) struct Course {
 /// What the workers of a case carry, and by which tables.
 pub(super) struct Load<'a, A: Traffic> {
     pub(super) network: &'a Network<A>,
-    pub(super) filters: Option<&'a Filters>,
+    pub(super) services: &'a Services,
     pub(super) draw: Draw<A>,
 }
 
@@ -86,13 +86,16 @@ pub(super) struct Laps {
 pub(super) struct Start<'a> {
     workers: usize,
     barrier: Barrier,
+    /// From here all workers count time.
+    clock: Instant,
     stop: AtomicBool,
     tick: &'a (dyn Fn() + Sync),
 }
 
 impl<'a> Start<'a> {
     pub(super) fn new(workers: usize, tick: &'a (dyn Fn() + Sync)) -> Self {
-        Self { workers, barrier: Barrier::new(workers), stop: AtomicBool::new(false), tick }
+        let (barrier, stop) = (Barrier::new(workers), AtomicBool::new(false));
+        Self { workers, barrier, clock: Instant::now(), stop, tick }
     }
 
     fn wait(&self) {
@@ -117,7 +120,7 @@ struct Lane<A: Traffic> {
     worker: Worker,
     stage: Arc<Stage<Traffickers<A>>>,
     counters: CountersReader,
-    filter_stats: Option<FilterStatsReader>,
+    readers: Readers,
     empty: Empty,
     clock: Instant,
     meter: Meter,
@@ -141,7 +144,7 @@ pub(super) fn run<A: Traffic + Routable>(
     start: &Start<'_>,
 ) -> anyhow::Result<Laps> {
     pin(core);
-    let lane = Lane::new(course, load, place, meter);
+    let lane = Lane::new(course, load, (place, start.clock), meter);
     if start.ends(lane.is_err()) {
         lane?;
         return Ok(Laps { rounds: Vec::new(), alone: Vec::new(), looked_up: 0 });
@@ -152,10 +155,13 @@ pub(super) fn run<A: Traffic + Routable>(
     let turns: &[bool] = if start.workers > 1 { &[false, true] } else { &[true] };
     let turns = (0..all).flat_map(|round| turns.iter().map(move |together| (round, *together)));
     let mut outcome = Ok(());
-    for (number, (round, together)) in (0..).zip(turns) {
+    // Of this worker.
+    let mut number = 0;
+    for (round, together) in turns {
         if together || round as usize % start.workers == place {
             let last = together && round + 1 == all;
             let lap = lane.round(course, number, last, together.then_some(start));
+            number += 1;
             (start.tick)();
             match lap {
                 Ok(_) if round < course.warmup_rounds => (),
@@ -169,7 +175,11 @@ pub(super) fn run<A: Traffic + Routable>(
         }
     }
     outcome?;
-    lane.balance(load.filters)?;
+    let expected = match load.draw {
+        Draw::Flows(flows) => flows.expected(number, course.packets),
+        _ => Expected::default(),
+    };
+    lane.balance(load.services, &expected)?;
     let looked_up = lane.stage.with(|hands| hands.checker.looked_up());
     Ok(Laps { rounds, alone, looked_up })
 }
@@ -178,7 +188,7 @@ impl<A: Traffic + Routable> Lane<A> {
     fn new(
         course: &Course,
         load: &Load<'_, A>,
-        place: usize,
+        (place, clock): (usize, Instant),
         meter: &Meter,
     ) -> anyhow::Result<Self> {
         let (frames, network) = (course.frames, load.network);
@@ -206,19 +216,14 @@ impl<A: Traffic + Routable> Lane<A> {
             flow_hash_seed: course.seed,
             idle: IdlePolicy::default(),
         })?;
-        let filter_stats = load.filters.map(|filters| {
-            let stats = filters.stats();
-            let reader = stats.reader();
-            worker.filter(&filters.subscription(), stats);
-            reader
-        });
+        let readers = load.services.attach(&mut worker, place);
         Ok(Self {
             worker,
             stage,
             counters: reader,
-            filter_stats,
+            readers,
             empty: Empty::new(course.batch, frames as usize)?,
-            clock: Instant::now(),
+            clock,
             meter: meter.clone(),
             instructions: Instructions::new(),
             scrubber: Scrubber::new(if course.warm { 0 } else { course.scrub_bytes }),
@@ -299,8 +304,8 @@ impl<A: Traffic + Routable> Lane<A> {
         (carried, cycles)
     }
 
-    /// Every packet is in one account of the worker's counters, and in one of its filter's.
-    fn balance(&self, filters: Option<&Filters>) -> anyhow::Result<()> {
+    /// Every packet is in one account of the worker's counters, and its services have seen it.
+    fn balance(&self, services: &Services, expected: &Expected) -> anyhow::Result<()> {
         let ports = self.counters.read();
         for (port, totals) in ports.iter().enumerate() {
             let balances = (totals.balance(), totals.byte_balance());
@@ -310,10 +315,7 @@ impl<A: Traffic + Routable> Lane<A> {
         if all.total_balance() != 0 || all.sent_packets != all.received_packets {
             bail!("not all packets that came in were sent: {all:?}");
         }
-        match filters.zip(self.filter_stats.as_ref()) {
-            Some((filters, stats)) => filters.balance(stats, &all),
-            None => Ok(()),
-        }
+        services.balance(&self.readers, &all, expected)
     }
 }
 

@@ -7,16 +7,19 @@ use std::thread;
 use anyhow::{Context, ensure};
 use serde::Serialize;
 
-use super::cases::{Case, Recipe, Routes};
+use super::cases::{Case, Recipe, Routes, Service};
+use super::connections::{FLOWS, Flows};
 use super::cycles::Cycles;
 use super::empty;
-use super::filters::{self, Filters};
+use super::filters;
 use super::lane::{self, Course, Laps, Load, Start};
 use super::machine::{LINE_BYTES, Machine, cores, take_priority};
 use super::meter::Meter;
 use super::prefixes::{self, Prefixes};
 use super::ranks::Ranks;
-use super::rules::{Asked, RuleSet};
+use super::rules::RuleSet;
+use super::services::Services;
+use super::sources::Origins;
 use super::tables::{Network, PORTS, Routable};
 use super::traffic::{Draw, Family, GAP_BYTES, Sizes, Traffic};
 use super::{Args, Progress, ROUNDS, ROUNDS_QUICK};
@@ -80,12 +83,6 @@ pub(super) struct Figures {
     pub(super) seed: u64,
     #[serde(flatten)]
     pub(super) machine: Machine,
-}
-
-/// The rules of a case, and the filter if there is one.
-struct Ruled {
-    set: Arc<RuleSet<u32>>,
-    filters: Option<Filters>,
 }
 
 /// The routes and tables of the last case, for the next.
@@ -186,22 +183,12 @@ impl<'a> Bench<'a> {
         let (workers, cores) = (recipe.workers, self.cores.len());
         ensure!(workers <= cores, "{workers} workers need as many cores; there are {cores}");
         let course = self.course(&recipe);
-        let ruled = self.ruled(&recipe)?;
-        let laps = self.laps(case, &recipe, &course, ruled.as_ref())?;
+        let seed = self.args.seed;
+        let rules = recipe.filtering.map(|filtering| Arc::new(RuleSet::new(&filtering, seed)));
+        let services = Services::new(&recipe, rules.as_ref(), established(&course), seed)?;
+        let laps = self.laps(case, &recipe, &course, (rules, &services))?;
         self.progress.step();
-        let filters = ruled.and_then(|ruled| ruled.filters);
-        let size = filters.map_or_else(filters::Size::default, |filters| filters.size());
-        Ok(self.figures(case, &recipe, &course, &laps, size))
-    }
-
-    fn ruled(&self, recipe: &Recipe) -> anyhow::Result<Option<Ruled>> {
-        let Some(filtering) = recipe.filtering else { return Ok(None) };
-        let set = RuleSet::new(&filtering, self.args.seed);
-        let filters = match filtering.asked {
-            Asked::Nothing => None,
-            asked => Some(Filters::new(set.asked(asked))?),
-        };
-        Ok(Some(Ruled { set: Arc::new(set), filters }))
+        Ok(self.figures(case, &recipe, &course, &laps, services.size()))
     }
 
     fn laps(
@@ -209,7 +196,7 @@ impl<'a> Bench<'a> {
         case: &Case,
         recipe: &Recipe,
         course: &Course,
-        ruled: Option<&Ruled>,
+        (rules, services): (Option<Arc<RuleSet<u32>>>, &Services),
     ) -> anyhow::Result<Vec<Laps>> {
         if let Routes::None { touch } = recipe.routes {
             self.progress.say(case.name.to_owned());
@@ -223,14 +210,18 @@ impl<'a> Bench<'a> {
         self.progress.say(case.name.to_owned());
         match &self.loaded {
             Some((_, Loaded::Ipv4(network))) => {
-                let rules = ruled.map(|ruled| Draw::Rules(Arc::clone(&ruled.set)));
-                let draw = rules.unwrap_or_else(|| by_routes(recipe, network));
-                let filters = ruled.and_then(|ruled| ruled.filters.as_ref());
-                self.workers(recipe, course, &Load { network, filters, draw })
+                let draw = match (recipe.service, rules) {
+                    (Service::Connections { .. }, _) => {
+                        Draw::Flows(Flows { count: established(course) })
+                    }
+                    (_, Some(rules)) => Draw::Rules(rules),
+                    _ => by_routes(recipe, network)?,
+                };
+                self.workers(recipe, course, &Load { network, services, draw })
             }
             Some((_, Loaded::Ipv6(network))) => {
-                let draw = by_routes(recipe, network);
-                self.workers(recipe, course, &Load { network, filters: None, draw })
+                let draw = by_routes(recipe, network)?;
+                self.workers(recipe, course, &Load { network, services, draw })
             }
             None => Ok(Vec::new()),
         }
@@ -272,7 +263,12 @@ impl<'a> Bench<'a> {
             warm: recipe.warm,
             sizes: recipe.sizes,
             rounds: self.args.rounds.unwrap_or(if quick { ROUNDS_QUICK } else { ROUNDS }),
-            warmup_rounds: if quick { 1 } else { WARMUP_ROUNDS },
+            warmup_rounds: match recipe.service {
+                // That the flows are established takes two.
+                Service::Connections { .. } => WARMUP_ROUNDS,
+                _ if quick => 1,
+                _ => WARMUP_ROUNDS,
+            },
             seed: self.args.seed,
             scrub_bytes: if quick { 0 } else { 2 * self.machine.l3_bytes },
         }
@@ -379,8 +375,23 @@ impl Loaded {
     }
 }
 
-/// Packets for the routes, from anywhere.
-fn by_routes<A: Traffic + Routable>(recipe: &Recipe, network: &Network<A>) -> Draw<A> {
-    let ranks = Ranks::new(recipe.spread, network.prefixes().len());
-    Draw::Routes(Arc::clone(network.prefixes()), Arc::new(ranks))
+/// Packets for the routes, from anywhere, or from where the reverse path wants them.
+fn by_routes<A: Traffic + Routable>(
+    recipe: &Recipe,
+    network: &Network<A>,
+) -> anyhow::Result<Draw<A>> {
+    let ranks = Arc::new(Ranks::new(recipe.spread, network.prefixes().len()));
+    let prefixes = Arc::clone(network.prefixes());
+    Ok(match recipe.service {
+        Service::ReversePath { .. } => {
+            let origins = Origins::new(network, recipe.batch)?;
+            Draw::ThereAndBack(prefixes, ranks, Arc::new(origins))
+        }
+        _ => Draw::Routes(prefixes, ranks),
+    })
+}
+
+/// Flows of each worker: a round opens all of them.
+fn established(course: &Course) -> u32 {
+    FLOWS.min(course.packets)
 }

@@ -83,6 +83,12 @@ impl<A: Traffic> Reference<A> {
         let port = port_of(next_hop);
         Some(Departure { port, destination: neighbour(next_hop), source: station(port) })
     }
+
+    /// The port of the route to an address that packets come from, by its first next hop; `None` without a route.
+    pub(super) fn port_back(&self, source: A) -> Option<PortId> {
+        let group = self.groups_by_address.find(source)?;
+        Some(port_of(self.groups.select(group, 0)))
+    }
 }
 
 impl<A: Traffic + Routable> Network<A> {

@@ -5,7 +5,7 @@
 //! longest header, that of TCP, in IPv6 in the flow label and the source port.
 //!
 //! What the router is to be tested with decides on the rest ([`Draw`]): destinations on its routes, from
-//! anywhere, in UDP; or packets that its filters' rules ask for.
+//! anywhere or from where the route leads back, in UDP; packets that its filters' rules ask for; packets of flows.
 //!
 //! Sizes are those on the wire, frame check sequence included (RFC 2544 9): a frame in memory is 4
 //! bytes shorter. IMIX is 7 : 4 : 1 of 64, 594 and 1,518 bytes, in IP packets 46, 576 and 1,500. The
@@ -21,8 +21,10 @@ use linecard_wire::MacAddress;
 use linecard_wire::ethernet;
 use linecard_wire::ip::Protocol;
 
+use super::connections::{Flow, Flows};
 use super::ranks::Ranks;
 use super::rules::RuleSet;
+use super::sources::Origins;
 
 /// Frame check sequence, which a frame in memory does not have.
 pub(super) const FCS_BYTES: usize = 4;
@@ -127,6 +129,10 @@ pub(super) enum Draw<A: Address> {
     Routes(Arc<Vec<Prefix<A>>>, Arc<Ranks>),
     /// Whole headers from the rules of a filter: IPv4 only, for the number has no room in others.
     Rules(Arc<RuleSet<A>>),
+    /// As [`Self::Routes`], from sources whose route is that back to the packet's port.
+    ThereAndBack(Arc<Vec<Prefix<A>>>, Arc<Ranks>, Arc<Origins<A>>),
+    /// Of flows, between any addresses: IPv4 only, as above.
+    Flows(Flows),
 }
 
 /// Makes packet `number` of any round.
@@ -147,19 +153,16 @@ impl<A: Traffic> Source<A> {
         let label = number.wrapping_mul(SPREAD);
         match &self.draw {
             Draw::Routes(prefixes, ranks) => {
-                let prefix = prefixes[ranks.draw(&mut random)];
-                let host = A::mask(prefix.length()) ^ A::mask(A::BITS);
-                Header {
-                    source: A::source(&mut random),
-                    destination: prefix.bits() | (random.address::<A>() & host),
-                    label,
-                    protocol: UDP,
-                    source_port: label as u16,
-                    destination_port: random.next_u64() as u16,
-                    tcp_flags: 0,
-                }
+                Header::to(prefixes[ranks.draw(&mut random)], A::source, label, &mut random)
             }
             Draw::Rules(rules) => Header::of_key(&rules.key(&mut random), label),
+            Draw::ThereAndBack(prefixes, ranks, origins) => {
+                let source = |random: &mut Random| origins.source(number, random);
+                Header::to(prefixes[ranks.draw(&mut random)], source, label, &mut random)
+            }
+            Draw::Flows(flows) => {
+                Header::of_flow(flows.packet(self.seed, (round, number), &mut random), label)
+            }
         }
     }
 
@@ -178,6 +181,31 @@ impl<A: Traffic> Source<A> {
 }
 
 impl<A: Address> Header<A> {
+    /// To any address of a prefix, from a source that is drawn.
+    fn to(
+        prefix: Prefix<A>,
+        source: impl FnOnce(&mut Random) -> A,
+        label: u32,
+        random: &mut Random,
+    ) -> Self {
+        let host = A::mask(prefix.length()) ^ A::mask(A::BITS);
+        Self {
+            source: source(random),
+            destination: prefix.bits() | (random.address::<A>() & host),
+            label,
+            protocol: UDP,
+            source_port: label as u16,
+            destination_port: random.next_u64() as u16,
+            tcp_flags: 0,
+        }
+    }
+
+    fn of_flow(flow: Flow<A>, label: u32) -> Self {
+        let Flow { source, destination, source_port, destination_port } = flow;
+        let (protocol, tcp_flags) = (UDP, 0);
+        Self { source, destination, label, protocol, source_port, destination_port, tcp_flags }
+    }
+
     /// The header of the packet that a filter sees as this key.
     fn of_key(key: &Key<A>, label: u32) -> Self {
         let protocol = key.kind as u8;
