@@ -211,11 +211,11 @@ impl Tap {
             else {
                 continue;
             };
-            if selection.kind.is_ordered() {
-                let order = orders.and_then(|orders| orders.get(OrderId(selection.by)));
-                if !order.is_some_and(|order| order.takes(verdict, selected.state)) {
-                    continue;
-                }
+            let order = orders.filter(|_| selection.kind.is_ordered());
+            let order = order.and_then(|orders| orders.get(OrderId(selection.by)));
+            let is_meant = order.is_some_and(|order| order.takes(verdict, selected.state));
+            if selection.kind.is_ordered() && !is_meant {
+                continue;
             }
             let steps = selected.traced.and_then(|at| self.traces.get(usize::from(at)));
             let mut decider = [Step::NOTHING; 2];
@@ -239,7 +239,11 @@ impl Tap {
                 captured,
                 steps: steps.len() as u8,
             };
-            self.writer.write(&record, steps, bytes);
+            if !self.writer.write(&record, steps, bytes)
+                && let Some(order) = order
+            {
+                order.give_back();
+            }
         }
         self.forget();
     }

@@ -90,6 +90,12 @@ impl Order {
         let take = |left: u64| left.checked_sub(1);
         is_meant && self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
+
+    /// A packet that was taken is lost on its way to who ordered it, so another one may come in its place: else
+    /// one who waits for so many packets would wait for ever.
+    pub fn give_back(&self) {
+        self.left.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// The orders that stand.

@@ -58,8 +58,8 @@ pub(super) fn new(capacities: &TapCapacities) -> (TapWriter, TapReader) {
 }
 
 impl TapWriter {
-    /// Hands a record over, or counts it as lost. `record` says how many steps and bytes there are.
-    pub(super) fn write(&mut self, record: &Record, steps: &[Step], bytes: &[u8]) {
+    /// Hands a record over, or counts it as lost and returns false. `record` says how many steps and bytes there are.
+    pub(super) fn write(&mut self, record: &Record, steps: &[Step], bytes: &[u8]) -> bool {
         let fits = self.records.slots() > 0
             && self.steps.slots() >= steps.len()
             && self.bytes.slots() >= bytes.len();
@@ -70,6 +70,7 @@ impl TapWriter {
         if !done {
             self.lose();
         }
+        done
     }
 
     /// One more record for which there was no room.

@@ -1,9 +1,13 @@
 //! Rules that copy packets, give them a forwarding class, log and sample them.
 
-use linecard_forwarder::{Kind, Tap, TapCapacities, TapOrders, TapReader, TapTaken, TapUpdate};
+use std::sync::Arc;
+
+use linecard_forwarder::{
+    Kind, Order, OrderId, Tap, TapCapacities, TapOrders, TapReader, TapTaken, TapUpdate,
+};
 use linecard_packet::{DropReason, Origin, PortId, PuntReason, Verdict, Withheld};
 use linecard_services::filter::{Action, Match, Rule};
-use linecard_tables::publication::Writer;
+use linecard_tables::publication::{Publish, Writer};
 use linecard_wire::builder::Ipv4;
 
 use crate::case::*;
@@ -174,4 +178,26 @@ fn lines_for_the_log_are_limited_and_samples_are_one_of_so_many() {
     assert_eq!(round(1), (100, 25, 150, 0));
     assert_eq!(round(500_000_001), (50, 25, 350, 0), "half a second's worth");
     assert_eq!(rig.totals()[0].dropped_packets[DropReason::Filtered], 500);
+}
+
+#[test]
+fn who_ordered_so_many_packets_gets_them_although_some_are_lost() {
+    let mut rig = Rig::new(&RigConfig::default());
+    let mut orders = Writer::new(TapOrders::new(), TapOrders::new());
+    let order = Order::new(OrderId(3), Kind::Capture, Match::default(), 6);
+    orders.append(TapUpdate::Arm(Arc::new(order)));
+    assert_eq!(orders.publish(), Publish::Published);
+    let capacities = TapCapacities { records_max: 4, ..TapCapacities::default() };
+    let (tap, mut reader) = Tap::new(&orders.subscription(), &capacities);
+    rig.worker.tap(tap);
+    let packet = in4(transit()).build();
+    let mut round = |now: u64| {
+        (0..10).for_each(|_| assert!(rig.peers[0].send(&packet)));
+        assert_eq!(rig.worker.run_once(now), 10);
+        (told(&mut reader).len(), reader.lost())
+    };
+    // Each that is lost leaves its place to the next one.
+    assert_eq!(round(1), (4, 6), "the ring has room for four");
+    assert_eq!(round(2), (2, 6), "the other two");
+    assert_eq!(round(3), (0, 6), "no more were ordered");
 }

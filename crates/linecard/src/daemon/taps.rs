@@ -53,6 +53,7 @@ pub(super) struct Taps {
 
 #[derive(Default)]
 struct Client {
+    order: Option<Arc<Order>>,
     waiting: VecDeque<TapTaken>,
     /// Records that came while the queue was full.
     lost: u64,
@@ -68,6 +69,7 @@ impl Client {
             self.waiting.push_back(taken);
         } else {
             self.lost += 1;
+            self.order.iter().for_each(|order| order.give_back());
         }
     }
 }
@@ -126,7 +128,11 @@ impl Taps {
     /// Stands an order.
     fn arm(&mut self, order: impl FnOnce(OrderId) -> Order) -> Result<u32, String> {
         let id = self.enter(false)?;
-        self.orders.append(TapUpdate::Arm(Arc::new(order(OrderId(id)))));
+        let order = Arc::new(order(OrderId(id)));
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.order = Some(Arc::clone(&order));
+        }
+        self.orders.append(TapUpdate::Arm(order));
         self.erase_due = true;
         self.publish();
         Ok(id)
