@@ -69,11 +69,7 @@ impl ControlLoop<'_> {
             if more {
                 patience = Duration::ZERO;
             }
-            if !self.shared.services().publish() {
-                patience = patience.min(BUSY);
-            }
-            self.shared.services().connections.sweep(Instant::now());
-            if !self.shared.taps().publish() {
+            if !self.serve() {
                 patience = patience.min(BUSY);
             }
             filter_log.write(Instant::now(), self.shared);
@@ -87,6 +83,15 @@ impl ControlLoop<'_> {
             neighbours.keep(Instant::now(), self.shared, &mut self.mirror);
         }
         Ok(())
+    }
+
+    /// Publishes what has changed of the services and the taps; false when it has to be tried again.
+    fn serve(&self) -> bool {
+        let services = self.shared.services_if_free().is_some_and(|mut services| {
+            services.connections.sweep(Instant::now());
+            services.publish()
+        });
+        self.shared.taps().publish() && services
     }
 
     /// Takes the kernel's news, and all it holds where news were lost; true when more wait.

@@ -2,7 +2,7 @@
 
 use std::collections::BinaryHeap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Instant;
 
 use ipnet::IpNet;
@@ -83,6 +83,16 @@ impl Shared {
 
     pub(super) fn services(&self) -> MutexGuard<'_, Services> {
         self.services.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The services, unless the API's thread has them just now: a reload compiles its filters with them in hand, and
+    /// routes must not wait for that.
+    pub(super) fn services_if_free(&self) -> Option<MutexGuard<'_, Services>> {
+        match self.services.try_lock() {
+            Ok(services) => Some(services),
+            Err(TryLockError::Poisoned(services)) => Some(services.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     pub(super) fn taps(&self) -> MutexGuard<'_, Taps> {
@@ -232,6 +242,7 @@ impl Source for DaemonSource {
     fn protection(&self) -> ProtectionReport {
         ProtectionReport { ports: self.shared.ports().iter().filter_map(protection).collect() }
     }
+
     fn policers(&self) -> PolicersReport {
         self.shared.services().policers.report()
     }
