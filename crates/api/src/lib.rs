@@ -8,6 +8,8 @@
 //! | `GET /v1/drops` | [`linecard_observe::DropsReport`] |
 //! | `GET /v1/filters` | [`linecard_observe::FiltersReport`] |
 //! | `GET /v1/policers` | [`linecard_observe::PolicersReport`] |
+//! | `GET /v1/connections?source=…&destination=…&state=…&from=…&limit=…` | [`linecard_observe::ConnectionsReport`], a page |
+//! | `GET /v1/protection` | [`linecard_observe::ProtectionReport`] |
 //! | `POST /v1/reload` | [`linecard_observe::ReloadReport`], or 422 with what is wrong; with `?set=NAME` one set is read alone |
 //! | `POST /v1/tap`, a [`linecard_observe::TapQuery`] | [`linecard_observe::TapEvent`]s, one a line, until the client goes |
 //! | `POST /v1/explain`, a [`linecard_observe::ExplainQuery`] | [`linecard_observe::PacketReport`] |
