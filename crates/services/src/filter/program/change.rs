@@ -15,6 +15,9 @@ use crate::filter::rule::{Action, Rule};
 /// Beyond this part of the rules, building anew is no dearer than exchanging them one by one.
 const CHANGED_SHARE_MAX: usize = 8;
 
+/// Slots without a rule that a program may carry along besides as many as it has rules.
+const SPARE_SLOTS_MAX: usize = 64;
+
 /// The chain that rules are exchanged in.
 struct Place {
     chain: usize,
@@ -67,6 +70,10 @@ impl Program {
     /// `None` when it has to be built anew.
     fn exchanged<R: Borrow<Rule>>(&self, old: &[R], new: &[R]) -> Option<Self> {
         if self.placed.len() != old.len() {
+            return None;
+        }
+        // Where rules went and none came in their place, slots are nobody's: building anew takes them back.
+        if self.slots.len() > 2 * old.len() + SPARE_SLOTS_MAX {
             return None;
         }
         let same = |(old, new): &(&R, &R)| {
@@ -185,4 +192,43 @@ fn spread<A: Family>(
         orders.push(order);
     }
     Some(orders)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::filter::{FilterCapacities, Match};
+
+    fn rule(number: u8) -> Rule {
+        let condition = Match { dscps: vec![number], ..Match::default() };
+        Rule {
+            name: format!("r{number}"),
+            condition,
+            action: Action::Drop,
+            set_dscp: None,
+            set_class: None,
+            policer: None,
+            mirror_to: None,
+            sample_one_in: 0,
+            log: false,
+        }
+    }
+
+    #[test]
+    fn rules_that_come_and_go_leave_no_slots_behind() {
+        let few: Vec<Rule> = (0..16).map(rule).collect();
+        let more: Vec<Rule> = (0..17).map(rule).collect();
+        let counters: Vec<u32> = (0..18).collect();
+        let capacities = FilterCapacities::default();
+        let program = Program::of_rules(&few, Action::Accept, &counters, &capacities);
+        let mut program = program.expect("it fits");
+        for _ in 0..200 {
+            for (before, after) in [(&few, &more), (&more, &few)] {
+                let next = program.changed(before, after, Action::Accept, &counters);
+                program = next.expect("it fits");
+                assert_eq!(program.placed.len(), after.len());
+                assert!(program.slots.len() <= 100, "{} slots", program.slots.len());
+            }
+        }
+    }
 }
