@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use linecard_forwarder::TapTaken;
 use tracing::info;
 
+use super::services::Services;
 use super::source::Shared;
 use super::taps::port_names;
 use super::words::Words;
@@ -29,10 +30,12 @@ impl FilterLog {
         Self { suppressed: 0, due: now }
     }
 
-    /// Writes what there is to write.
+    /// Writes what there is to write; while a reload has the services, later.
     pub(super) fn write(&mut self, now: Instant, shared: &Shared) {
+        let Some(services) = shared.services_if_free() else { return };
         let (logged, suppressed) = shared.taps().take_logged();
-        let lines = if logged.is_empty() { Vec::new() } else { lines(shared, &logged) };
+        let lines = if logged.is_empty() { Vec::new() } else { lines(shared, &services, &logged) };
+        drop(services);
         for Line { filter, rule, port, fate, packet } in lines {
             info!(target: TARGET, filter, rule, port, fate, "filter log: {packet}");
         }
@@ -54,10 +57,10 @@ struct Line {
 }
 
 /// The lines, complete, so that nobody waits for a lock while they are written.
-fn lines(shared: &Shared, logged: &VecDeque<TapTaken>) -> Vec<Line> {
-    let (services, rib) = (shared.services(), shared.rib());
+fn lines(shared: &Shared, services: &Services, logged: &VecDeque<TapTaken>) -> Vec<Line> {
+    let rib = shared.rib();
     let ports: Vec<&str> = port_names(shared).collect();
-    let words = Words { services: &services, rib: &rib, ports: &ports };
+    let words = Words { services, rib: &rib, ports: &ports };
     let line = |taken: &TapTaken| {
         let (filter, rule) = services.filters.rule_of(taken.record.by);
         let report = words.packet(taken, 0, true);

@@ -45,6 +45,8 @@ pub(super) struct Taps {
     clients: BTreeMap<u32, Client>,
     /// What rules log, until the control loop has written it.
     logged: VecDeque<TapTaken>,
+    /// Such packets for which there was no room here.
+    unlogged: u64,
     next: u32,
     cache: Option<Arc<RouteCache>>,
     /// Not all workers know of the last order yet, and may still write to the route cache.
@@ -82,6 +84,7 @@ impl Taps {
             readers: Vec::new(),
             clients: BTreeMap::new(),
             logged: VecDeque::new(),
+            unlogged: 0,
             next: 0,
             cache,
             erase_due: false,
@@ -153,7 +156,7 @@ impl Taps {
 
     /// Reads what the taps tell, and gives each client its own.
     fn drain(&mut self) {
-        let Self { readers, clients, logged, .. } = self;
+        let Self { readers, clients, logged, unlogged, .. } = self;
         for reader in readers {
             for _ in 0..DRAIN_MAX {
                 let Some(taken) = reader.take() else { break };
@@ -169,7 +172,7 @@ impl Taps {
                     }
                     // Workers limit them, and the control loop comes by several times a second.
                     Kind::Log if logged.len() < WAITING_MAX => logged.push_back(taken),
-                    Kind::Log => {}
+                    Kind::Log => *unlogged += 1,
                 }
             }
         }
@@ -179,8 +182,8 @@ impl Taps {
     /// they began.
     pub(super) fn take_logged(&mut self) -> (VecDeque<TapTaken>, u64) {
         self.drain();
-        let suppressed = self.readers.iter().map(TapReader::suppressed).sum();
-        (std::mem::take(&mut self.logged), suppressed)
+        let suppressed: u64 = self.readers.iter().map(TapReader::suppressed).sum();
+        (std::mem::take(&mut self.logged), suppressed + self.unlogged)
     }
 
     /// What waits for a client, and what it has lost so far.
