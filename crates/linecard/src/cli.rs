@@ -100,8 +100,7 @@ Time is taken from the captures. Without --config the router is the station to w
 frame of IN is addressed, and everything is routed to one gateway behind OUT.")]
     Replay(ReplayArgs),
     /// Ask the running daemon
-    #[command(subcommand)]
-    Show(ShowCommand),
+    Show(ShowArgs),
     /// Make the running daemon read its configuration again: filters, sets, policers
     /// and checks of sources
     #[command(after_help = "\
@@ -186,7 +185,7 @@ Examples:
 Examples:
   linecard man /usr/local/share/man/man1")]
     Man {
-        /// Directory to write them to; it must exist
+        /// Directory to write them to; made if it is not there
         #[arg(value_hint = ValueHint::DirPath)]
         directory: PathBuf,
     },
@@ -312,6 +311,15 @@ pub(crate) struct Daemon {
     /// The daemon's socket
     #[arg(long, value_name = "PATH", default_value = SOCKET_DEFAULT, value_hint = ValueHint::FilePath)]
     pub(crate) socket: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// The same as behind the noun
+    #[arg(id = "socket", long = "socket", value_name = "PATH", global = true, hide = true)]
+    _socket: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: ShowCommand,
 }
 
 #[derive(Debug, Subcommand)]
@@ -460,5 +468,22 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_socket_stands_before_the_noun_or_behind_it() {
+        let socket = |words: &[&str]| {
+            let cli = Cli::try_parse_from(words).expect("it is understood");
+            let Command::Show(show) = cli.command else { panic!("show") };
+            let ShowCommand::Drops { daemon, .. } = show.command else { panic!("drops") };
+            daemon.socket
+        };
+        for words in [
+            &["linecard", "show", "--socket", "/tmp/s", "drops"],
+            &["linecard", "show", "drops", "--socket", "/tmp/s"],
+        ] {
+            assert_eq!(socket(words), PathBuf::from("/tmp/s"), "{words:?}");
+        }
+        assert_eq!(socket(&["linecard", "show", "drops"]), PathBuf::from(SOCKET_DEFAULT));
     }
 }

@@ -25,7 +25,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args, cli.json),
         Command::Replay(args) => replay::run(args, cli.json),
-        Command::Show(command) => show::run(command, cli.json),
+        Command::Show(args) => show::run(args.command, cli.json),
         Command::Reload { daemon, set } => reload::run(&daemon, set.as_deref(), cli.json),
         Command::Trace(args) => trace::run(&args, cli.json),
         Command::Explain(args) => explain::run(&args, cli.json),
