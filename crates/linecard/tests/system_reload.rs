@@ -65,6 +65,7 @@ fn a_rule_of_ten_thousand_changes_under_traffic_without_loss() {
         let report = daemon.client().reload().expect("it is right");
         assert_eq!(report.changed_filters, ["edge"]);
         live.push(report.live_microseconds.expect("the workers have it"));
+        println!("read and judged after {} microseconds", report.read_microseconds);
         daemon.wait_for("packets be judged", |daemon| counted(daemon, "load") > seen);
     }
     let sent = sending.join();

@@ -4,7 +4,6 @@
 //! whatever else a reload changes; a counter that became free begins anew for its next rule: what it had
 //! counted before is taken off.
 
-use std::borrow::Cow;
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
@@ -160,12 +159,12 @@ impl Filters {
         // The rules may have changed since the packet was asked about.
         let held = self.attached.get(&place).map(|filter| &self.held[*filter]);
         let asked = held.map(|held| (held, held.active()));
-        let asked = asked.filter(|(_, (_, counters))| counters.get(number) == Some(&hit.counter));
-        let Some((held, (rules, _))) = asked else {
+        let asked = asked.filter(|(_, active)| active.counters.get(number) == Some(&hit.counter));
+        let Some((held, active)) = asked else {
             let unknown = || "changed since".to_owned();
             return (unknown(), format!("number {}", number + 1), unknown());
         };
-        let (name, condition) = match rules.get(number) {
+        let (name, condition) = match active.rules().get(number) {
             Some(rule) => {
                 let text = MatchText { condition: &rule.condition, ports: &self.ports };
                 (rule.name.clone(), text.to_string())
@@ -339,22 +338,22 @@ impl Counters {
         read: impl Fn(u32) -> RuleCount,
     ) -> anyhow::Result<Held> {
         let counted = self.of_rules(configured, before, read);
-        let (rules, counters) = active(configured, &counted, policers);
+        let active = Active::of(configured, &counted, policers);
+        let (rules, counters) = (active.rules(), &active.counters);
         let default = configured.default;
         let program = match before {
             Some(before) => {
-                let (old, old_counters) = before.active();
-                let same = |(old, new): (&Cow<'_, Rule>, &Cow<'_, Rule>)| {
-                    std::ptr::eq::<Rule>(&**old, &**new) || old == new
-                };
+                let was = before.active();
+                let old = was.rules();
+                let same = |(old, new): (&&Rule, &&Rule)| std::ptr::eq(*old, *new) || old == new;
                 let are_same = old.len() == rules.len() && old.iter().zip(&rules).all(same);
-                if are_same && before.configured.default == default && old_counters == counters {
+                if are_same && before.configured.default == default && was.counters == *counters {
                     Arc::clone(&before.program)
                 } else {
-                    Arc::new(before.program.changed(&old, &rules, default, &counters)?)
+                    Arc::new(before.program.changed(&old, &rules, default, counters)?)
                 }
             }
-            None => Arc::new(Program::of_rules(&rules, default, &counters, capacities)?),
+            None => Arc::new(Program::of_rules(&rules, default, counters, capacities)?),
         };
         info!(filter = configured.name, rules = rules.len(), "filter is ready");
         let policers = policers.to_vec();
@@ -363,33 +362,53 @@ impl Counters {
 }
 
 impl Held {
-    /// The rules that packets can match, and their counters with that of the default.
-    fn active(&self) -> (Vec<Cow<'_, Rule>>, Vec<u32>) {
-        active(&self.configured, &self.counted, &self.policers)
+    /// What is asked of it: see [`Active`].
+    fn active(&self) -> Active<'_> {
+        Active::of(&self.configured, &self.counted, &self.policers)
     }
 }
 
-/// The rules that packets can match, which name policers by their slots, and their counters with that of the
-/// default.
-fn active<'a>(
-    configured: &'a ConfiguredFilter,
-    counted: &[Counted],
-    policers: &[u32],
-) -> (Vec<Cow<'a, Rule>>, Vec<u32>) {
-    let counters = counted.iter().map(|counted| counted.counter);
-    let active = configured.rules.iter().zip(counters).filter(|(rule, _)| rule.idle.is_none());
-    let of_service = |(configured, counter): (&'a Arc<ConfiguredRule>, u32)| {
-        let rule = &configured.rule;
-        let slot = rule.policer.and_then(|at| policers.get(at as usize).copied());
-        let rule = match slot == rule.policer {
-            true => Cow::Borrowed(rule),
-            false => Cow::Owned(Rule { policer: slot, ..rule.clone() }),
+/// The rules of a filter that packets can match, in order, as the service takes them: they name policers by their
+/// slots.
+struct Active<'a> {
+    rules: Vec<&'a ConfiguredRule>,
+    /// By number, those whose policer has another slot than number.
+    policed: HashMap<usize, Rule>,
+    /// Of each, and of the default.
+    counters: Vec<u32>,
+}
+
+impl<'a> Active<'a> {
+    fn of(configured: &'a ConfiguredFilter, counted: &[Counted], policers: &[u32]) -> Self {
+        let mut rules = Vec::with_capacity(configured.rules.len());
+        let mut counters = Vec::with_capacity(counted.len());
+        let mut policed = HashMap::new();
+        for (configured, counted) in configured.rules.iter().zip(counted) {
+            if configured.idle.is_some() {
+                continue;
+            }
+            let rule = &configured.rule;
+            let policer = rule.policer.and_then(|at| policers.get(at as usize).copied());
+            if policer != rule.policer {
+                policed.insert(rules.len(), Rule { policer, ..rule.clone() });
+            }
+            rules.push(&**configured);
+            counters.push(counted.counter);
+        }
+        counters.extend(counted.last().map(|default| default.counter));
+        Self { rules, policed, counters }
+    }
+
+    /// The rules. Those that two filters share are the same in memory, but for those with a policer.
+    fn rules(&self) -> Vec<&Rule> {
+        if self.policed.is_empty() {
+            return self.rules.iter().map(|configured| &configured.rule).collect();
+        }
+        let rule = |(at, configured): (usize, &&'a ConfiguredRule)| {
+            self.policed.get(&at).unwrap_or(&configured.rule)
         };
-        (rule, counter)
-    };
-    let (rules, mut counters): (Vec<Cow<'_, Rule>>, Vec<u32>) = active.map(of_service).unzip();
-    counters.extend(counted.last().map(|default| default.counter));
-    (rules, counters)
+        self.rules.iter().enumerate().map(rule).collect()
+    }
 }
 
 #[cfg(test)]
