@@ -156,6 +156,17 @@ fn check_warns_of_rules_that_never_match() {
 }
 
 #[test]
+fn check_fails_on_a_file_that_run_would_refuse() {
+    let (_directory, path) = directory_with(
+        "linecard.toml",
+        "[router]\nfilter = \"own\"\n[[filter]]\nname = \"own\"\ndefault = \"drop\"\n[[port]]\nname = \"eth0\"\n",
+    );
+    let output = linecard(&["check", &path]);
+    assert_eq!(status(&output), 1, "{}", stdout(&output));
+    assert!(stdout(&output).contains("not served yet: filter in [router]"), "{}", stdout(&output));
+}
+
+#[test]
 fn check_refuses_a_wrong_file_with_its_line_and_column() {
     let (_directory, path) =
         directory_with("bad.toml", "[[port]]\nname = \"eth0\"\n  ring_entires = 64\n");

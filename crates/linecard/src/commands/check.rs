@@ -46,11 +46,12 @@ struct PlannedPort {
     route_cache: Option<RouteCacheReport>,
 }
 
-/// Checks the file; the exit status says whether it is right.
+/// Checks the file; the exit status says whether it is right and `linecard run` would take it.
 pub(crate) fn run(args: &CheckArgs, json: bool) -> anyhow::Result<ExitCode> {
     match config::load(&args.file) {
         Ok(config) => {
             let plan = plan(&config);
+            let is_served = crate::unserved::of(&config).is_empty();
             if json {
                 let path = &args.file;
                 let warnings = &config.warnings;
@@ -62,7 +63,7 @@ pub(crate) fn run(args: &CheckArgs, json: bool) -> anyhow::Result<ExitCode> {
                     output::line(&format!("\n{}", warning.to_string().trim_end()))?;
                 }
             }
-            Ok(ExitCode::SUCCESS)
+            Ok(if is_served { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Err(errors) if json => {
             let (path, errors) = (&errors.path, &errors.errors);
