@@ -27,11 +27,21 @@ pub struct PacketGate {
     interface_index: u32,
 }
 
+/// What the classifiers of a port do besides taking transit and leaving the rest to the kernel.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PacketGateExtras<'a> {
+    /// What is left to the kernel is limited by class.
+    pub protection: Option<&'a ProtectionLimits>,
+    /// Packets with IPv4 options and IPv6 hop-by-hop headers are taken, too: services judge them, and a worker
+    /// punts them.
+    pub takes_options: bool,
+}
+
 impl PacketGate {
     /// Loads both programs; nothing is attached yet.
     ///
     /// The port counts as alive while worker 0 is: which worker a frame is for is decided after
-    /// the filter has run. `protection` limits what is left to the kernel.
+    /// the filter has run.
     ///
     /// # Errors
     /// The kernel's: `EPERM` without `CAP_BPF` and `CAP_NET_ADMIN`.
@@ -41,7 +51,7 @@ impl PacketGate {
         packet_bytes_max: usize,
         local: &LocalAddresses,
         switch: &Arc<DeadManSwitch>,
-        protection: Option<&ProtectionLimits>,
+        PacketGateExtras { protection, takes_options }: PacketGateExtras<'_>,
     ) -> io::Result<Self> {
         let maps = Maps::new(local.clone(), switch.map())?;
         let protection = protection.map(Protection::new).transpose()?;
@@ -56,6 +66,7 @@ impl PacketGate {
                 workers: 1,
                 packet_bytes_max,
                 redirect: None,
+                takes_options,
                 // Only one of the two may take tokens.
                 protection: protection.as_ref().filter(|_| hook == Hook::Tcx),
             }

@@ -227,7 +227,8 @@ fn parse_ipv6(bytes: &[u8], group: bool, metadata: &mut Metadata) -> Verdict {
     metadata.protocol = packet.next_header().0;
     metadata.layer4_offset = u16::from(metadata.layer3_offset) + ipv6::HEADER_LENGTH as u16;
     let verdict = judge_ipv6(&packet, group);
-    if verdict.is_undecided() {
+    // Services ask for it of what the kernel gets, too.
+    if !matches!(verdict, Verdict::Drop(_)) {
         find_upper_layer(&packet, metadata);
     }
     verdict

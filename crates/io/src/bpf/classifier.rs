@@ -2,7 +2,9 @@
 //!
 //! It stands at the door of a port and passes on to the kernel what the router itself must answer:
 //! its own addresses, ARP and all that is not IP, group addresses, expiring TTLs, IPv4 options and
-//! hop-by-hop headers. All else is transit and is taken. It also passes everything while no worker
+//! hop-by-hop headers. All else is transit and is taken. Of these the kernel forwards those with options and
+//! hop-by-hop headers, so where services are to judge what is forwarded, they are taken, too, and punted by the
+//! worker. It also passes everything while no worker
 //! is alive (see [`crate::xdp::DeadManSwitch`]), which is what makes the kernel take over within
 //! microseconds of a crash. What it leaves to a kernel whose worker lives it limits by class
 //! ([`crate::protection`]).
@@ -89,6 +91,9 @@ pub(crate) struct Classifier<'a> {
     pub(crate) packet_bytes_max: u32,
     /// The route cache that it forwards by; only for [`Hook::Xdp`] in native mode.
     pub(crate) redirect: Option<&'a Redirect>,
+    /// Takes packets with IPv4 options and hop-by-hop headers, too: services judge them before the kernel gets
+    /// them. Not together with `redirect`, which would forward them.
+    pub(crate) takes_options: bool,
     /// Limits on what it leaves to the kernel; not for [`Hook::SocketFilter`], which only says what it takes.
     pub(crate) protection: Option<&'a Protection>,
 }
@@ -286,7 +291,11 @@ impl Generator<'_> {
         self.asm.jump_if_immediate(R1, If::Equal, 0x45, plain);
         self.asm.jump_if_immediate(R1, If::Less, 0x46, taken);
         self.asm.jump_if_immediate(R1, If::GreaterOrEqual, 0x50, taken);
-        self.local_or(16, self.from.maps.local_ipv4(), Outcome::Ipv4Options);
+        if self.from.takes_options {
+            self.asm.jump(plain);
+        } else {
+            self.local_or(16, self.from.maps.local_ipv4(), Outcome::Ipv4Options);
+        }
         self.asm.place(expired);
         self.local_or(16, self.from.maps.local_ipv4(), Outcome::TtlExpired);
         self.asm.place(plain);
@@ -307,11 +316,12 @@ impl Generator<'_> {
         self.asm.load(Width::U8, R1, R7, 0);
         self.asm.alu_immediate(Alu::And, R1, 0xf0);
         self.asm.jump_if_immediate(R1, If::NotEqual, 0x60, self.outcomes[0]);
-        let (expired, hop_by_hop) = (self.asm.label(), self.asm.label());
+        let expired = self.asm.label();
         self.asm.load(Width::U8, R1, R7, 7);
         self.asm.jump_if_immediate(R1, If::Less, 2, expired);
-        self.asm.load(Width::U8, R1, R7, 6);
-        self.asm.jump_if_immediate(R1, If::Equal, 0, hop_by_hop);
+        if !self.from.takes_options {
+            self.hop_by_hop();
+        }
         self.asm.load(Width::U8, R1, R7, 24);
         self.asm.jump_if_immediate(R1, If::Equal, 0xff, group);
         let global = self.asm.label();
@@ -325,8 +335,15 @@ impl Generator<'_> {
         self.asm.jump(self.outcomes[Outcome::Taken as usize]);
         self.asm.place(expired);
         self.local_or(24, self.from.maps.local_ipv6(), Outcome::TtlExpired);
-        self.asm.place(hop_by_hop);
+    }
+
+    /// Goes on unless a hop-by-hop header comes next.
+    fn hop_by_hop(&mut self) {
+        let other = self.asm.label();
+        self.asm.load(Width::U8, R1, R7, 6);
+        self.asm.jump_if_immediate(R1, If::NotEqual, 0, other);
         self.local_or(24, self.from.maps.local_ipv6(), Outcome::Ipv6HopByHop);
+        self.asm.place(other);
     }
 
     /// Goes on unless the destination at `offset` is the router's own.
@@ -353,6 +370,7 @@ impl Generator<'_> {
         let dead = |outcome| match outcome {
             Outcome::Punted => !self.from.hook.sees_punted(),
             Outcome::Limited => true,
+            Outcome::Ipv4Options | Outcome::Ipv6HopByHop => self.from.takes_options,
             _ => false,
         };
         for outcome in Outcome::ALL.into_iter().filter(|&outcome| !dead(outcome)) {

@@ -16,9 +16,9 @@ pub enum Outcome {
     NotIp,
     /// Passed: TTL or hop limit is 1 or 0.
     TtlExpired,
-    /// Passed: IPv4 options.
+    /// Passed: IPv4 options. Where services may be on, none is counted as this: a worker punts it.
     Ipv4Options,
-    /// Passed: an IPv6 hop-by-hop header.
+    /// Passed: an IPv6 hop-by-hop header. See [`Self::Ipv4Options`].
     Ipv6HopByHop,
     /// Passed: to one of the router's own addresses.
     Local,

@@ -54,6 +54,9 @@ pub struct XdpPortExtras<'a> {
     pub redirect: Option<Redirect>,
     /// What is left to the kernel is limited by class.
     pub protection: Option<&'a ProtectionLimits>,
+    /// Packets with IPv4 options and IPv6 hop-by-hop headers are taken, too: services judge them, and a worker
+    /// punts them. There is no route cache then.
+    pub takes_options: bool,
 }
 
 impl XdpPort {
@@ -88,8 +91,9 @@ impl XdpPort {
         queues: u32,
         packet_bytes_max: usize,
         (local, switch): (&LocalAddresses, &Arc<DeadManSwitch>),
-        XdpPortExtras { redirect, protection }: XdpPortExtras<'_>,
+        XdpPortExtras { redirect, protection, takes_options }: XdpPortExtras<'_>,
     ) -> io::Result<Self> {
+        let redirect = redirect.filter(|_| !takes_options);
         let maps = Maps::new(local.clone(), switch.map())?;
         maps.set_mac_address(mac_address)?;
         let sockets = SocketMap::new(queues)?;
@@ -103,6 +107,7 @@ impl XdpPort {
                 workers: switch.workers() as u32,
                 packet_bytes_max: packet_bytes_max as u32,
                 redirect: redirect.as_ref().filter(|_| mode == AttachMode::Native),
+                takes_options,
                 protection: protection.as_ref(),
             }
             .load()

@@ -11,6 +11,7 @@ use linecard_observe::{ExplainQuery, Fate, PacketReport, StepReport, VerdictRepo
 use linecard_wire::ethernet::EtherType;
 use linecard_wire::vlan::Tags;
 
+use super::ports::services_possible;
 use super::source::{Shared, route_report};
 use super::taps::{port, port_names};
 use super::words::Words;
@@ -41,7 +42,10 @@ pub(super) fn explain(shared: &Shared, query: &ExplainQuery) -> Result<PacketRep
         return Err(format!("port {} is gone", query.port));
     }
     let outcome = match explained {
-        Some(_) => classify(&frame, mac_address, &rib),
+        Some(_) => {
+            let takes_options = services_possible(shared.redirects.is_ok());
+            Classifier { mac_address, rib: &rib, takes_options }.classify(&frame)
+        }
         None => Outcome::Oversized,
     };
     let step = |text: String, verdict| StepReport {
@@ -83,47 +87,60 @@ fn passed(frame: &[u8], in_port: &str, outcome: Outcome) -> PacketReport {
 }
 
 /// The plain twin of the classifier (`linecard_io::bpf`): what it counts a frame as while a worker lives.
-fn classify(frame: &[u8], mac_address: [u8; 6], rib: &Rib) -> Outcome {
-    // Too short for anything: the pipeline says what is wrong with it.
-    let Some(destination) = frame.first_chunk::<6>().filter(|_| frame.len() >= 14) else {
-        return Outcome::Taken;
-    };
-    if *destination != mac_address {
-        let is_group = destination[0] & 1 != 0;
-        return if is_group { Outcome::Multicast } else { Outcome::OtherHost };
-    }
-    let Ok(tags) = Tags::new(frame) else { return Outcome::Taken };
-    match tags.ethertype() {
-        EtherType::IPV4 => classify_ipv4(tags.payload(), rib),
-        EtherType::IPV6 => classify_ipv6(tags.payload(), rib),
-        _ => Outcome::NotIp,
-    }
+struct Classifier<'a> {
+    mac_address: [u8; 6],
+    rib: &'a Rib,
+    /// Packets with IPv4 options and hop-by-hop headers go to a worker.
+    takes_options: bool,
 }
 
-fn classify_ipv4(packet: &[u8], rib: &Rib) -> Outcome {
-    let Some(header) = packet.first_chunk::<20>() else { return Outcome::Taken };
-    let destination: [u8; 4] = std::array::from_fn(|at| header[16 + at]);
-    let local_or = |other| if is_local(rib, destination.into()) { Outcome::Local } else { other };
-    match header[0] {
-        0x45 if header[8] < 2 => local_or(Outcome::TtlExpired),
-        0x45 if header[16] >= 224 => Outcome::Multicast,
-        0x45 => local_or(Outcome::Taken),
-        0x46..0x50 => local_or(Outcome::Ipv4Options),
-        _ => Outcome::Taken,
+impl Classifier<'_> {
+    fn classify(&self, frame: &[u8]) -> Outcome {
+        // Too short for anything: the pipeline says what is wrong with it.
+        let Some(destination) = frame.first_chunk::<6>().filter(|_| frame.len() >= 14) else {
+            return Outcome::Taken;
+        };
+        if *destination != self.mac_address {
+            let is_group = destination[0] & 1 != 0;
+            return if is_group { Outcome::Multicast } else { Outcome::OtherHost };
+        }
+        let Ok(tags) = Tags::new(frame) else { return Outcome::Taken };
+        match tags.ethertype() {
+            EtherType::IPV4 => self.ipv4(tags.payload()),
+            EtherType::IPV6 => self.ipv6(tags.payload()),
+            _ => Outcome::NotIp,
+        }
     }
-}
 
-fn classify_ipv6(packet: &[u8], rib: &Rib) -> Outcome {
-    let Some(header) = packet.first_chunk::<40>() else { return Outcome::Taken };
-    let destination: [u8; 16] = std::array::from_fn(|at| header[24 + at]);
-    let local_or = |other| if is_local(rib, destination.into()) { Outcome::Local } else { other };
-    let is_link_local = header[24] == 0xfe && header[25] & 0xc0 == 0x80;
-    match (header[7], header[6]) {
-        _ if header[0] >> 4 != 6 => Outcome::Taken,
-        (0 | 1, _) => local_or(Outcome::TtlExpired),
-        (_, 0) => local_or(Outcome::Ipv6HopByHop),
-        _ if header[24] == 0xff || is_link_local => Outcome::Multicast,
-        _ => local_or(Outcome::Taken),
+    fn ipv4(&self, packet: &[u8]) -> Outcome {
+        let Some(header) = packet.first_chunk::<20>() else { return Outcome::Taken };
+        let destination: [u8; 4] = std::array::from_fn(|at| header[16 + at]);
+        let local_or = |other| self.local_or(destination.into(), other);
+        match header[0] {
+            0x46..0x50 if !self.takes_options => local_or(Outcome::Ipv4Options),
+            0x45..0x50 if header[8] < 2 => local_or(Outcome::TtlExpired),
+            0x45..0x50 if header[16] >= 224 => Outcome::Multicast,
+            0x45..0x50 => local_or(Outcome::Taken),
+            _ => Outcome::Taken,
+        }
+    }
+
+    fn ipv6(&self, packet: &[u8]) -> Outcome {
+        let Some(header) = packet.first_chunk::<40>() else { return Outcome::Taken };
+        let destination: [u8; 16] = std::array::from_fn(|at| header[24 + at]);
+        let local_or = |other| self.local_or(destination.into(), other);
+        let is_link_local = header[24] == 0xfe && header[25] & 0xc0 == 0x80;
+        match (header[7], header[6]) {
+            _ if header[0] >> 4 != 6 => Outcome::Taken,
+            (0 | 1, _) => local_or(Outcome::TtlExpired),
+            (_, 0) if !self.takes_options => local_or(Outcome::Ipv6HopByHop),
+            _ if header[24] == 0xff || is_link_local => Outcome::Multicast,
+            _ => local_or(Outcome::Taken),
+        }
+    }
+
+    fn local_or(&self, destination: IpAddr, other: Outcome) -> Outcome {
+        if is_local(self.rib, destination) { Outcome::Local } else { other }
     }
 }
 

@@ -9,7 +9,7 @@ use linecard_control::config::{Config, KernelDriver, KernelPort, PortKind, XdpMo
 use linecard_io::xdp::XdpPortExtras;
 use linecard_io::{
     AttachMode, ClassTotals, DeadManSwitch, Interface, LocalAddresses, Outcome, OutcomeTotals,
-    PacketGate, ProtectionClass, ProtectionLimits, RouteCache, XdpPort,
+    PacketGate, PacketGateExtras, ProtectionClass, ProtectionLimits, RouteCache, XdpPort,
 };
 use linecard_packet::PortId;
 use tracing::{info, warn};
@@ -49,6 +49,19 @@ struct SharedMaps<'a> {
     local: &'a LocalAddresses,
     switch: &'a Arc<DeadManSwitch>,
     cache: Option<&'a Arc<RouteCache>>,
+}
+
+impl SharedMaps<'_> {
+    /// Whether workers get packets with options and hop-by-hop headers, which services may want to judge.
+    fn takes_options(&self) -> bool {
+        services_possible(self.cache.is_some())
+    }
+}
+
+/// Whether ports may have services, now or after a reload: not with the route cache, which leads packets
+/// round them.
+pub(super) fn services_possible(has_route_cache: bool) -> bool {
+    !has_route_cache
 }
 
 /// The kernel's side of a port.
@@ -192,7 +205,11 @@ impl Plan {
                 interface.receive_queues,
                 self.packet_bytes_max,
                 (shared.local, shared.switch),
-                XdpPortExtras { redirect, protection: self.protection.as_ref() },
+                XdpPortExtras {
+                    redirect,
+                    protection: self.protection.as_ref(),
+                    takes_options: shared.takes_options(),
+                },
             )
         };
         let refused = |error: &io::Error| {
@@ -220,14 +237,12 @@ impl Plan {
         Err(refusal.context("no XDP mode was tried")?)
     }
 
-    fn packet(
-        &self,
-        interface: &Interface,
-        SharedMaps { local, switch, .. }: SharedMaps<'_>,
-    ) -> anyhow::Result<KernelSide> {
+    fn packet(&self, interface: &Interface, shared: SharedMaps<'_>) -> anyhow::Result<KernelSide> {
         let (index, mac) = (interface.index, interface.mac_address);
-        let (bytes, protection) = (self.packet_bytes_max, self.protection.as_ref());
-        let mut gate = PacketGate::new(index, mac, bytes, local, switch, protection)
+        let SharedMaps { local, switch, .. } = shared;
+        let (protection, takes_options) = (self.protection.as_ref(), shared.takes_options());
+        let extras = PacketGateExtras { protection, takes_options };
+        let mut gate = PacketGate::new(index, mac, self.packet_bytes_max, local, switch, extras)
             .map_err(|error| explain("load the tcx program", error))?;
         gate.attach().map_err(|error| {
             let what = format!("attach the tcx program to {} (Linux 6.6)", interface.name);

@@ -91,6 +91,9 @@ impl Origin {
         }
         *document = next;
         let warnings = document.warnings().into_iter().map(|warning| warning.message);
+        // Which of the two a classifier does is decided when it is loaded.
+        let passes_options = shared.redirects.is_ok() && document.config().has_services();
+        let warnings = warnings.chain(passes_options.then(|| OPTIONS_PASS.to_owned()));
         Ok(ReloadReport {
             changed_filters: changes.filters.changed,
             removed_filters: changes.filters.removed,
@@ -129,6 +132,10 @@ impl Origin {
         .collect()
     }
 }
+
+/// Said where services came while the classifiers forward by the route cache.
+const OPTIONS_PASS: &str = "packets with IPv4 options and IPv6 hop-by-hop headers go round the services until a restart, as \
+     the route cache was on at the start";
 
 /// Puts the services of a configuration in force. Before the first filter is, the route cache is stopped, so that
 /// no packet goes round it.

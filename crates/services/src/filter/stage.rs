@@ -12,7 +12,7 @@
 //! The filter of a port's input sees each IP packet that a worker received and parse did not drop, also those
 //! that the kernel will get: it may forward them, as it does those with options, and they have states as all
 //! others. (What the classifier leaves to the kernel, such as packets to the router's own addresses, no worker
-//! receives.) The filter of a port's output sees the packets that are about to leave, as
+//! receives; the kernel does not forward that.) The filter of a port's output sees the packets that are about to leave, as
 //! they were received. What is not IP passes.
 //!
 //! Cost: 20 bytes of each packet's headers, which are in the cache since parse read them, and the lookup (see
