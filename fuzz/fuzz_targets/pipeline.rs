@@ -78,6 +78,8 @@ fn interfaces() -> Vec<RouteUpdate> {
                 up,
                 forwarding_ipv4,
                 forwarding_ipv6: true,
+                own_ipv4: None,
+                own_ipv6: None,
             };
             RouteUpdate::SetInterface(InterfaceId(id), interface)
         });

@@ -70,6 +70,8 @@ fn interface(input: &mut Input<'_>) -> Interface {
         up: flags & 0x20 == 0,
         forwarding_ipv4: true,
         forwarding_ipv6: true,
+        own_ipv4: None,
+        own_ipv6: None,
     }
 }
 
