@@ -78,7 +78,8 @@ impl Services {
         }
         if let Some(filter) = filter {
             let companions = companions(connections.as_ref(), police.as_mut());
-            watch.filters_asked(false, batch, memory, filter.tables.get(), companions.states);
+            let tables = (filter.tables.get(), routes);
+            watch.filters_asked(false, batch, memory, tables, companions.states);
             filter.input(batch, memory, companions);
             tell(batch, memory, now_nanoseconds, watch);
             watch.decided(Stage::FilterIn, batch);
@@ -95,14 +96,16 @@ impl Services {
         &mut self,
         batch: &mut Batch,
         memory: &mut PacketMemory,
+        routes: &RouteTables,
         now_nanoseconds: u64,
         watch: &mut impl Watch,
     ) {
         let Self { connections, filter, police, .. } = self;
         if let Some(filter) = filter {
             let companions = companions(connections.as_ref(), police.as_mut());
-            watch.filters_asked(true, batch, memory, filter.tables.get(), companions.states);
-            filter.output(batch, memory, companions);
+            let tables = (filter.tables.get(), routes);
+            watch.filters_asked(true, batch, memory, tables, companions.states);
+            filter.output(batch, memory, routes, companions);
             tell(batch, memory, now_nanoseconds, watch);
             watch.decided(Stage::FilterOut, batch);
         }
@@ -201,9 +204,16 @@ impl FilterService {
         filter::process_input(batch, memory, tables.get(), companions, scratch, stats);
     }
 
-    fn output(&mut self, batch: &mut Batch, memory: &mut PacketMemory, companions: Companions<'_>) {
+    fn output(
+        &mut self,
+        batch: &mut Batch,
+        memory: &mut PacketMemory,
+        routes: &RouteTables,
+        companions: Companions<'_>,
+    ) {
         let Self { tables, scratch, stats } = self;
-        filter::process_output(batch, memory, tables.get(), companions, scratch, stats);
+        let tables = (tables.get(), routes);
+        filter::process_output(batch, memory, tables, companions, scratch, stats);
     }
 }
 

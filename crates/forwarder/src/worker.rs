@@ -145,7 +145,7 @@ impl Pipeline {
         watch.routed(batch, memory, tables, flow_hash);
         watch.decided(Stage::Route, batch);
         // They know the way out, and still see packets as received.
-        services.behind_route(batch, memory, now_nanoseconds, watch);
+        services.behind_route(batch, memory, tables, now_nanoseconds, watch);
         route::rewrite(batch, memory, tables);
         watch.decided(Stage::Rewrite, batch);
         // queue goes here: from then on the packet is the outgoing port's.

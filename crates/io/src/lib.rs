@@ -32,7 +32,7 @@ pub use frame::Frame;
 pub use interface::Interface;
 pub use memory::{MemoryConfig, PacketMemory};
 pub use memory_port::{MemoryPeer, MemoryPort};
-pub use packet_gate::{PacketGate, PacketGateExtras};
+pub use packet_gate::PacketGate;
 pub use packet_port::{PacketPort, PacketPortError, PacketPortOptions};
 pub use pcap_port::{AnnotatedCapture, CaptureError, PcapPort};
 pub use port::{KernelCounters, PortQueue};

@@ -27,21 +27,11 @@ pub struct PacketGate {
     interface_index: u32,
 }
 
-/// What the classifiers of a port do besides taking transit and leaving the rest to the kernel.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct PacketGateExtras<'a> {
-    /// What is left to the kernel is limited by class.
-    pub protection: Option<&'a ProtectionLimits>,
-    /// Packets with IPv4 options and IPv6 hop-by-hop headers are taken, too: services judge them, and a worker
-    /// punts them.
-    pub takes_options: bool,
-}
-
 impl PacketGate {
     /// Loads both programs; nothing is attached yet.
     ///
     /// The port counts as alive while worker 0 is: which worker a frame is for is decided after
-    /// the filter has run.
+    /// the filter has run. `protection` limits what is left to the kernel.
     ///
     /// # Errors
     /// The kernel's: `EPERM` without `CAP_BPF` and `CAP_NET_ADMIN`.
@@ -51,7 +41,7 @@ impl PacketGate {
         packet_bytes_max: usize,
         local: &LocalAddresses,
         switch: &Arc<DeadManSwitch>,
-        PacketGateExtras { protection, takes_options }: PacketGateExtras<'_>,
+        protection: Option<&ProtectionLimits>,
     ) -> io::Result<Self> {
         let maps = Maps::new(local.clone(), switch.map())?;
         let protection = protection.map(Protection::new).transpose()?;
@@ -66,7 +56,6 @@ impl PacketGate {
                 workers: 1,
                 packet_bytes_max,
                 redirect: None,
-                takes_options,
                 // Only one of the two may take tokens.
                 protection: protection.as_ref().filter(|_| hook == Hook::Tcx),
             }
@@ -103,6 +92,16 @@ impl PacketGate {
     /// The kernel's.
     pub fn set_mac_address(&self, address: [u8; 6]) -> io::Result<()> {
         self.maps.set_mac_address(address)
+    }
+
+    /// From now on packets with IPv4 options and IPv6 hop-by-hop headers are taken, too, so that services judge them
+    /// before a worker punts them; or are left to the kernel again, as at first. The route cache must be off: it
+    /// does not look for options.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_takes_options(&self, takes: bool) -> io::Result<()> {
+        self.maps.set_takes_options(takes)
     }
 
     /// What the ingress classifier did, in the order of [`Outcome::ALL`].

@@ -6,10 +6,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use linecard_io::xdp::{DeadManSwitch, XdpPortExtras};
-use linecard_io::{
-    AttachMode, LocalAddresses, Outcome, PacketGate, PacketGateExtras, XdpPort, punt_mark,
-};
+use linecard_io::xdp::DeadManSwitch;
+use linecard_io::{AttachMode, LocalAddresses, Outcome, PacketGate, XdpPort, punt_mark};
 use linecard_wire::MacAddress;
 use linecard_wire::builder::{Arp, Extension, Ipv4, Ipv6, PacketBuilder, Udp};
 use linecard_wire::ethernet::EtherType;
@@ -115,12 +113,7 @@ fn fixtures() -> Vec<Fixture> {
     [link_layer_fixtures(), ipv4_fixtures(), ipv6_fixtures()].concat()
 }
 
-/// With what is left to the kernel because of options or a hop-by-hop header.
 fn port() -> (XdpPort, LocalAddresses, Arc<DeadManSwitch>) {
-    port_with(XdpPortExtras::default())
-}
-
-fn port_with(extras: XdpPortExtras<'_>) -> (XdpPort, LocalAddresses, Arc<DeadManSwitch>) {
     let local = LocalAddresses::new().expect(REMEDY);
     for address in ["192.0.2.1", "2001:db8::1"] {
         let address: IpAddr = address.parse().expect("address");
@@ -128,7 +121,7 @@ fn port_with(extras: XdpPortExtras<'_>) -> (XdpPort, LocalAddresses, Arc<DeadMan
     }
     let switch = DeadManSwitch::new(1).expect(REMEDY);
     // Loopback's index: the port is never attached.
-    let port = XdpPort::with(1, PORT.octets(), 1, 1792, (&local, &switch), extras).expect(REMEDY);
+    let port = XdpPort::new(1, PORT.octets(), 1, 1792, &local, &switch).expect(REMEDY);
     (port, local, switch)
 }
 
@@ -148,9 +141,9 @@ fn each_kind_of_frame_goes_where_it_belongs() {
 /// with it.
 #[test]
 fn options_and_hop_by_hop_headers_keep_nothing_from_services() {
-    let (port, _local, switch) =
-        port_with(XdpPortExtras { takes_options: true, ..XdpPortExtras::default() });
+    let (port, _local, switch) = port();
     let _armed = switch.arm(0).expect("arm");
+    port.set_takes_options(true).expect("a map");
     let taken = |outcome| match outcome {
         Outcome::Ipv4Options | Outcome::Ipv6HopByHop => Outcome::Taken,
         outcome => outcome,
@@ -160,6 +153,7 @@ fn options_and_hop_by_hop_headers_keep_nothing_from_services() {
     let in6 =
         |header| udp(to_port().ipv6(header).extension(Extension::hop_by_hop(&[1, 4, 0, 0, 0, 0])));
     let expired = Ipv4 { ttl: 1, ..ipv4("198.51.100.1") };
+    let expired6 = Ipv6 { hop_limit: 1, ..ipv6("2001:db8:1::1") };
     let with_headers = [
         ("options, own address", in4(ipv4("192.0.2.1")), Outcome::Local),
         ("options, group", in4(ipv4("224.0.0.5")), Outcome::Multicast),
@@ -167,11 +161,7 @@ fn options_and_hop_by_hop_headers_keep_nothing_from_services() {
         ("hop-by-hop, own address", in6(ipv6("2001:db8::1")), Outcome::Local),
         ("hop-by-hop, link-local", in6(ipv6("fe80::1")), Outcome::Multicast),
         ("hop-by-hop, group", in6(ipv6("ff02::16")), Outcome::Multicast),
-        (
-            "hop-by-hop, hop limit 1",
-            in6(Ipv6 { hop_limit: 1, ..ipv6("2001:db8:1::1") }),
-            Outcome::TtlExpired,
-        ),
+        ("hop-by-hop, hop limit 1", in6(expired6), Outcome::TtlExpired),
     ];
     let plain = fixtures().into_iter().map(|(what, frame, outcome)| (what, frame, taken(outcome)));
     for (description, frame, expected) in plain.chain(with_headers) {
@@ -180,6 +170,9 @@ fn options_and_hop_by_hop_headers_keep_nothing_from_services() {
             assert_eq!(outcome, expected, "{description}, {mode:?}");
         }
     }
+    port.set_takes_options(false).expect("a map");
+    let outcome = port.classify(AttachMode::Native, &in4(ipv4("198.51.100.1"))).expect("run");
+    assert_eq!(outcome, Outcome::Ipv4Options, "they are the kernel's again");
 }
 
 #[test]
@@ -238,9 +231,6 @@ fn a_punted_frame_passes_where_it_comes_by_and_nobody_else_s_does() {
 fn the_kernel_accepts_the_programs_of_an_af_packet_port() {
     let local = LocalAddresses::new().expect(REMEDY);
     let switch = DeadManSwitch::new(1).expect(REMEDY);
-    for takes_options in [false, true] {
-        let extras = PacketGateExtras { takes_options, ..PacketGateExtras::default() };
-        let gate = PacketGate::new(1, PORT.octets(), 1792, &local, &switch, extras).expect(REMEDY);
-        assert!(gate.outcomes().expect("maps").iter().all(|total| total.packets == 0));
-    }
+    let gate = PacketGate::new(1, PORT.octets(), 1792, &local, &switch, None).expect(REMEDY);
+    assert!(gate.outcomes().expect("maps").iter().all(|total| total.packets == 0));
 }

@@ -18,7 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use linecard_io::{
     DeadManSwitch, Frame, Interface, LocalAddresses, MemoryConfig, Outcome, PacketGate,
-    PacketGateExtras, PacketMemory, PacketPort, PacketPortError, PacketPortOptions, PortQueue,
+    PacketMemory, PacketPort, PacketPortError, PacketPortOptions, PortQueue,
 };
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -301,10 +301,7 @@ fn the_gate_stands_in_front_of_the_programs_that_were_there() {
         let local = LocalAddresses::new().expect("maps");
         let switch = DeadManSwitch::new(1).expect("a mapped array");
         let _armed = switch.arm(0).expect("arm");
-        let gate = || {
-            PacketGate::new(near, NEAR_MAC, 1792, &local, &switch, PacketGateExtras::default())
-                .expect("a gate")
-        };
+        let gate = || PacketGate::new(near, NEAR_MAC, 1792, &local, &switch, None).expect("a gate");
         let (mut first, mut second) = (gate(), gate());
         first.attach().expect("attached");
         second.attach().expect("attached");

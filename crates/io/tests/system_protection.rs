@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use linecard_io::ProtectionClass as Class;
 use linecard_io::xdp::{Armed, DeadManSwitch, XdpPortExtras};
 use linecard_io::{
-    AttachMode, ClassLimit, ClassTotals, LocalAddresses, Outcome, PacketGate, PacketGateExtras,
-    ProtectionLimits, XdpPort, punt_mark,
+    AttachMode, ClassLimit, ClassTotals, LocalAddresses, Outcome, PacketGate, ProtectionLimits,
+    XdpPort, punt_mark,
 };
 use linecard_wire::MacAddress;
 use linecard_wire::builder::{Arp, Extension, Icmpv4, Icmpv6, Ipv4, Ipv6, PacketBuilder, Tcp, Udp};
@@ -58,8 +58,7 @@ impl Bed {
         let extras = XdpPortExtras { protection: Some(limits), ..XdpPortExtras::default() };
         // Loopback's index: nothing is ever attached.
         let xdp = XdpPort::with(1, PORT.octets(), 1, 1792, (&local, &switch), extras);
-        let extras = PacketGateExtras { protection: Some(limits), ..PacketGateExtras::default() };
-        let gate = PacketGate::new(1, PORT.octets(), 1792, &local, &switch, extras);
+        let gate = PacketGate::new(1, PORT.octets(), 1792, &local, &switch, Some(limits));
         Self { xdp: xdp.expect(REMEDY), gate: gate.expect(REMEDY), local, switch }
     }
 

@@ -3,11 +3,15 @@
 
 mod common;
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
 use common::traffic::{PORT, load, probe, send_all, sink, wait_reachable};
 use common::{DEADLINE, Daemon, Options, PortMode};
-use linecard_lab::{RouterOptions, RouterTopology};
+use ipnet::Ipv4Net;
+use linecard_lab::{Direction, FrameSocket, RouterOptions, RouterTopology, UdpLoad, UdpSink};
 use linecard_observe::{FilterReport, RuleReport};
-use linecard_packet::DropReason;
+use linecard_packet::{DropReason, PuntReason};
+use linecard_wire::builder::{Extension, Ipv4, Ipv6, PacketBuilder, Udp};
 
 const PACKETS: u64 = 2_000;
 
@@ -148,3 +152,93 @@ fn a_reload_changes_rules_and_keeps_the_counts_of_those_that_stay() {
     assert_eq!(filter(&daemon).rules.len(), 4, "{interface} keeps its filter");
     daemon.assert_books_balance();
 }
+
+/// UDP to a port of the server's, with options that do nothing or a hop-by-hop header that is padding.
+fn with_options(topology: &RouterTopology, destination: IpAddr, port: u16) -> Vec<u8> {
+    let near = &topology.client_link.near;
+    let from = PacketBuilder::new().ethernet(topology.client_link.far.mac.into(), near.mac.into());
+    let packet = match destination {
+        IpAddr::V4(destination) => {
+            let options = vec![1; 4];
+            from.ipv4(Ipv4 { options, ..Ipv4::new(near.ipv4.addr(), destination) })
+        }
+        IpAddr::V6(destination) => from
+            .ipv6(Ipv6::new(near.ipv6.addr(), destination))
+            .extension(Extension::hop_by_hop(&[1, 4, 0, 0, 0, 0])),
+    };
+    packet.udp(Udp::new(4000, port)).payload(b"eighteen bytes of.").build()
+}
+
+/// Sends such packets to `PORT`, which a filter drops, and to the port behind it, which it accepts.
+fn assert_options_are_filtered(topology: &RouterTopology, daemon: &Daemon) {
+    let before = rule(daemon, "load").packets;
+    // One path leads there, so that the packets are seen on it.
+    let far = &topology.path_a.far;
+    let services: [IpAddr; 2] = [far.ipv4.addr().into(), far.ipv6.addr().into()];
+    let sink = UdpSink::start(&topology.server, &services.map(|it| SocketAddr::new(it, PORT)));
+    let sink = sink.expect("a sink");
+    let client = topology.client_link.near.interface;
+    let client = FrameSocket::open(&topology.client, client).expect("a packet socket");
+    let seen = FrameSocket::open(&topology.server, far.interface).expect("one");
+    for destination in services {
+        client.send(&with_options(topology, destination, PORT)).expect("sent");
+        let accepted = with_options(topology, destination, PORT + 1);
+        client.send(&accepted).expect("sent");
+        let came = seen.receive_first(DEADLINE, |frame| {
+            frame.direction == Direction::Received
+                && frame.bytes.ends_with(&accepted[accepted.len() - 26..])
+        });
+        let came = came.expect("what is accepted goes on, by the kernel").bytes;
+        assert_eq!(came.len(), accepted.len());
+    }
+    daemon.assert_count("packets by the rule", before + 2, |it| rule(it, "load").packets);
+    daemon.assert_punted(PuntReason::Ipv4Options, 1);
+    daemon.assert_punted(PuntReason::Ipv6HopByHop, 1);
+    let came = sink.stop();
+    assert_eq!((came.packets, came.foreign), (0, 0), "{came:?}");
+    daemon.assert_books_balance();
+}
+
+fn options_lead_round_no_filter_of_an_input(mode: PortMode) {
+    let topology = topology();
+    let daemon =
+        Daemon::start(&topology.router, &options(&topology, mode, "filter_in", &drop_load()));
+    assert_options_are_filtered(&topology, &daemon);
+}
+
+fn drop_load() -> String {
+    format!("{{ name = \"load\", match = \"udp destination-port {PORT}\", action = \"drop\" }}")
+}
+
+/// The first packets to a neighbour are the kernel's, and so are those with options: the filter of the port that
+/// they would leave by is asked all the same.
+fn the_kernel_forwards_nothing_round_the_filter_of_an_output(mode: PortMode) {
+    let topology = RouterTopology::new(&RouterOptions::default()).expect("a topology");
+    let far = &topology.path_a.far;
+    let [a, b, c, _] = far.ipv4.addr().octets();
+    let host = Ipv4Addr::new(a, b, c, 100);
+    let address = Ipv4Net::new_assert(host, far.ipv4.prefix_len());
+    topology.server.add_address(far.interface, address.into()).expect("a new host");
+    let mut options = options(&topology, mode, "filter_out", &drop_load());
+    options.port_keys[0].0 = topology.path_a.near.interface.to_owned();
+    let daemon = Daemon::start(&topology.router, &options);
+    wait_reachable(&topology, &daemon, false);
+    wait_reachable(&topology, &daemon, true);
+
+    let sink = UdpSink::start(&topology.server, &[SocketAddr::new(host.into(), PORT)]);
+    let sink = sink.expect("a sink");
+    let packets = 100;
+    let load = load(&topology, false, 1, packets);
+    let load = UdpLoad { destinations: vec![SocketAddr::new(host.into(), PORT)], ..load };
+    let sent = load.start(&topology.client).expect("a load").join();
+    assert_eq!((sent.packets, sent.failures), (packets, 0));
+    daemon.assert_count("packets by the rule", packets, |daemon| rule(daemon, "load").packets);
+    assert!(probe(&topology, host.into(), DEADLINE).is_reply(), "what is accepted is resolved");
+    assert_eq!(sink.stop().packets, 0);
+    assert_options_are_filtered(&topology, &daemon);
+}
+
+common::for_each_port_mode!(
+    options_lead_round_no_filter_of_an_input,
+    the_kernel_forwards_nothing_round_the_filter_of_an_output,
+);

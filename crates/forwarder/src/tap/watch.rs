@@ -7,9 +7,9 @@ use linecard_packet::{
     BATCH_PACKETS_MAX, Batch, Destinations, DropReason, Layer3, Metadata, PuntReason, Verdict,
 };
 use linecard_services::connection::ConnectionState;
-use linecard_services::filter::{FilterTables, Hook, rules_of};
+use linecard_services::filter::{Action, FilterTables, Hook, rules_of};
 use linecard_services::police::PolicerId;
-use linecard_services::route::RouteTables;
+use linecard_services::route::{RouteTables, is_forwarded_by_kernel};
 use linecard_services::source::{self, SourceTables};
 use linecard_tables::hash::FlowHash;
 use linecard_tables::meter::Colour;
@@ -57,7 +57,7 @@ pub(crate) trait Watch {
         _is_output: bool,
         _batch: &Batch,
         _memory: &PacketMemory,
-        _tables: &FilterTables,
+        _tables: (&FilterTables, &RouteTables),
         _states: States<'_>,
     ) {
     }
@@ -162,21 +162,38 @@ impl Watch for Tap {
         is_output: bool,
         batch: &Batch,
         memory: &PacketMemory,
-        tables: &FilterTables,
+        (tables, routes): (&FilterTables, &RouteTables),
         states: States<'_>,
     ) {
         for selected in ordered(&mut self.selected) {
             let Some(packet) = packet_of(selected, batch, memory) else { continue };
             let place = usize::from(selected.selection.place);
-            let hook = match (is_output, selected.verdict) {
-                (false, Verdict::Undecided | Verdict::Punt(_)) => Hook::Input(packet.1.in_port),
-                (true, Verdict::Forward { port, .. }) => Hook::Output(port),
-                _ => continue,
-            };
+            let verdict = selected.verdict;
             let state = states.map(|states| states[place]);
-            rules_of(tables, hook, packet, state, |hit| {
-                Self::note(&mut self.traces, selected, Step::Rule(hook, hit));
-            });
+            // False when a rule lets the packet go no further.
+            let mut ask = |hook| {
+                let mut passes = true;
+                rules_of(tables, hook, packet, state, |hit| {
+                    passes &= !matches!(hit.action, Action::Drop | Action::Reject);
+                    Self::note(&mut self.traces, selected, Step::Rule(hook, hit));
+                });
+                passes
+            };
+            match (is_output, verdict) {
+                (false, Verdict::Undecided | Verdict::Punt(_)) => {
+                    ask(Hook::Input(packet.1.in_port));
+                }
+                (true, Verdict::Forward { port, .. }) => {
+                    ask(Hook::Output(port));
+                }
+                (true, Verdict::Punt(reason)) if is_forwarded_by_kernel(reason) => {
+                    let (bytes, metadata) = packet;
+                    let mut ports = tables.output_ports();
+                    let leaves = |port| routes.kernel_may_leave_by(port, bytes, metadata);
+                    ports.all(|port| !leaves(port) || ask(Hook::Output(port)));
+                }
+                _ => {}
+            }
         }
     }
 

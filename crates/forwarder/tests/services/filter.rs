@@ -2,7 +2,7 @@
 
 use linecard_packet::{DropReason, PuntReason};
 use linecard_services::filter::{Action, Match, Rule};
-use linecard_wire::builder::{Arp, Ipv4, Ipv6, PacketBuilder};
+use linecard_wire::builder::{Arp, Extension, Ipv4, Ipv6, PacketBuilder, Udp};
 use linecard_wire::ip::Ecn;
 
 use crate::case::*;
@@ -118,4 +118,55 @@ fn rules_redirect_packets() {
     story("redirect", &filters("20.5.0.1"), &one(nowhere), dns);
     let accepted = case("of the other family", in6(transit6()), out6(transit6()));
     story("redirect", &filters("20.9.0.1"), &one(accepted), dns);
+}
+
+/// What the kernel gets and may forward by port 1, and why it gets it.
+fn for_the_kernel() -> Vec<(&'static str, PacketBuilder, PuntReason)> {
+    use PuntReason as P;
+    let to = |destination| in4(ipv4("10.0.0.2", destination));
+    let hop_by_hop = Extension::hop_by_hop(&[5, 2, 0, 0]);
+    let long = |packet: PacketBuilder| packet.udp(Udp::new(4000, 53)).payload(&[0; 1473]);
+    vec![
+        ("options", in4(Ipv4 { options: vec![1; 4], ..transit() }), P::Ipv4Options),
+        ("hop-by-hop", udp(to_router().ipv6(transit6()).extension(hop_by_hop)), P::Ipv6HopByHop),
+        ("an unresolved gateway", to("20.8.0.1"), P::NeighbourUnresolved),
+        ("an unresolved neighbour", to("10.1.0.3"), P::NeighbourUnresolved),
+        ("a neighbour that nobody knows", to("10.1.0.77"), P::NeighbourUnresolved),
+        ("too big", long(to_router().ipv4(transit())), P::TooBig),
+        ("too big for IPv6", long(to_router().ipv6(transit6())), P::TooBig),
+    ]
+}
+
+#[test]
+fn what_the_kernel_forwards_passes_filters_as_well() {
+    let packets = for_the_kernel().len() as u64;
+    let ask = |filter, outcome: &dyn Fn(PuntReason) -> Outcome, counts: Counts<'_>| {
+        let setup = Setup { filters: vec![filter], ..Setup::default() };
+        let line = |(what, packet, reason)| Line(0, 0, case(what, packet, outcome(reason)));
+        let lines: Vec<_> = for_the_kernel().into_iter().map(line).collect();
+        story("for the kernel", &setup, &lines, counts);
+    };
+    let dropped = |_| Dropped(DropReason::Filtered);
+    let dns = |action| vec![rule("dns", to_port(53), action)];
+    ask(input(0, dns(Action::Drop)), &dropped, (&[("in/dns", packets)], &[]));
+    ask(output(1, dns(Action::Drop)), &dropped, (&[("out/dns", packets)], &[]));
+    ask(output(1, dns(Action::Accept)), &Punted, (&[("out/dns", packets)], &[]));
+    ask(output(0, dns(Action::Drop)), &Punted, (&[], &[]));
+}
+
+#[test]
+fn what_the_kernel_does_not_forward_leaves_by_no_port() {
+    let all = || vec![rule("all", Match::default(), Action::Drop)];
+    let to = |destination| in4(ipv4("10.0.0.2", destination));
+    let line = |what, packet, reason| Line(0, 0, case(what, packet, Punted(reason)));
+    let lines = [
+        line("no route", to("99.0.0.1"), PuntReason::NoRoute),
+        line("a reject route", to("20.6.0.1"), PuntReason::RouteRejects),
+        line("by what is no port", to("20.7.0.1"), PuntReason::NotServed),
+        line("TTL 1", in4(Ipv4 { ttl: 1, ..transit() }), PuntReason::TtlExpired),
+    ];
+    for port in 0..2 {
+        let setup = Setup { filters: vec![output(port, all())], ..Setup::default() };
+        story("stays", &setup, &lines, (&[], &[]));
+    }
 }

@@ -162,3 +162,23 @@ fn replies_are_limited_and_those_that_find_no_room_are_counted() {
     assert_eq!(free, free_after, "a frame was lost");
     assert_eq!(totals.dropped_packets.sum(), 566);
 }
+
+#[test]
+fn who_sends_what_the_kernel_would_forward_is_told() {
+    let rules = vec![rule("all", Match::default(), Action::Reject)];
+    let setup = Setup { filters: vec![output(1, rules)], ..Setup::default() };
+    let hop_by_hop = Extension::hop_by_hop(&[5, 2, 0, 0]);
+    let packets = [
+        ("an unresolved neighbour", in4(ipv4("10.0.0.2", "10.1.0.77"))),
+        ("options", in4(Ipv4 { options: vec![1; 4], ..transit() })),
+    ];
+    let mut lines = Vec::new();
+    for (what, packet) in packets {
+        let told = told4(back(), &packet, 14);
+        lines.push(Line(0, 0, case(what, packet, told)));
+    }
+    let packet = udp(to_router().ipv6(transit6()).extension(hop_by_hop));
+    let told = told6(&packet);
+    lines.push(Line(0, 0, case("hop-by-hop", packet, told)));
+    story("rejected at the output", &setup, &lines, (&[("out/all", 3)], &[]));
+}

@@ -2,9 +2,9 @@
 //!
 //! It stands at the door of a port and passes on to the kernel what the router itself must answer:
 //! its own addresses, ARP and all that is not IP, group addresses, expiring TTLs, IPv4 options and
-//! hop-by-hop headers. All else is transit and is taken. Of these the kernel forwards those with options and
-//! hop-by-hop headers, so where services are to judge what is forwarded, they are taken, too, and punted by the
-//! worker. It also passes everything while no worker
+//! hop-by-hop headers. All else is transit and is taken. Those with options and hop-by-hop headers the kernel
+//! forwards, so while services are to judge what is forwarded, they are taken, too, and a worker punts
+//! them. It also passes everything while no worker
 //! is alive (see [`crate::xdp::DeadManSwitch`]), which is what makes the kernel take over within
 //! microseconds of a crash. What it leaves to a kernel whose worker lives it limits by class
 //! ([`crate::protection`]).
@@ -91,9 +91,6 @@ pub(crate) struct Classifier<'a> {
     pub(crate) packet_bytes_max: u32,
     /// The route cache that it forwards by; only for [`Hook::Xdp`] in native mode.
     pub(crate) redirect: Option<&'a Redirect>,
-    /// Takes packets with IPv4 options and hop-by-hop headers, too: services judge them before the kernel gets
-    /// them. Not together with `redirect`, which would forward them.
-    pub(crate) takes_options: bool,
     /// Limits on what it leaves to the kernel; not for [`Hook::SocketFilter`], which only says what it takes.
     pub(crate) protection: Option<&'a Protection>,
 }
@@ -291,11 +288,8 @@ impl Generator<'_> {
         self.asm.jump_if_immediate(R1, If::Equal, 0x45, plain);
         self.asm.jump_if_immediate(R1, If::Less, 0x46, taken);
         self.asm.jump_if_immediate(R1, If::GreaterOrEqual, 0x50, taken);
-        if self.from.takes_options {
-            self.asm.jump(plain);
-        } else {
-            self.local_or(16, self.from.maps.local_ipv4(), Outcome::Ipv4Options);
-        }
+        self.unless_taken(plain);
+        self.local_or(16, self.from.maps.local_ipv4(), Outcome::Ipv4Options);
         self.asm.place(expired);
         self.local_or(16, self.from.maps.local_ipv4(), Outcome::TtlExpired);
         self.asm.place(plain);
@@ -316,12 +310,13 @@ impl Generator<'_> {
         self.asm.load(Width::U8, R1, R7, 0);
         self.asm.alu_immediate(Alu::And, R1, 0xf0);
         self.asm.jump_if_immediate(R1, If::NotEqual, 0x60, self.outcomes[0]);
-        let expired = self.asm.label();
+        let (expired, hop_by_hop) = (self.asm.label(), self.asm.label());
+        let plain = self.asm.label();
         self.asm.load(Width::U8, R1, R7, 7);
         self.asm.jump_if_immediate(R1, If::Less, 2, expired);
-        if !self.from.takes_options {
-            self.hop_by_hop();
-        }
+        self.asm.load(Width::U8, R1, R7, 6);
+        self.asm.jump_if_immediate(R1, If::Equal, 0, hop_by_hop);
+        self.asm.place(plain);
         self.asm.load(Width::U8, R1, R7, 24);
         self.asm.jump_if_immediate(R1, If::Equal, 0xff, group);
         let global = self.asm.label();
@@ -335,15 +330,9 @@ impl Generator<'_> {
         self.asm.jump(self.outcomes[Outcome::Taken as usize]);
         self.asm.place(expired);
         self.local_or(24, self.from.maps.local_ipv6(), Outcome::TtlExpired);
-    }
-
-    /// Goes on unless a hop-by-hop header comes next.
-    fn hop_by_hop(&mut self) {
-        let other = self.asm.label();
-        self.asm.load(Width::U8, R1, R7, 6);
-        self.asm.jump_if_immediate(R1, If::NotEqual, 0, other);
+        self.asm.place(hop_by_hop);
+        self.unless_taken(plain);
         self.local_or(24, self.from.maps.local_ipv6(), Outcome::Ipv6HopByHop);
-        self.asm.place(other);
     }
 
     /// Goes on unless the destination at `offset` is the router's own.
@@ -353,6 +342,17 @@ impl Generator<'_> {
         self.asm.load_map(R1, addresses);
         self.asm.call(MAP_LOOKUP);
         self.asm.jump_if_immediate(R0, If::NotEqual, 0, self.outcomes[Outcome::Local as usize]);
+    }
+
+    /// Goes to `plain` if packets with options and hop-by-hop headers are taken as those without.
+    fn unless_taken(&mut self, plain: Label) {
+        let left = self.asm.label();
+        self.asm.store_immediate(R10, KEY_ON_STACK, 0);
+        self.look_up_by_stack_key(self.from.maps.options());
+        self.asm.jump_if_immediate(R0, If::Equal, 0, left);
+        self.asm.load(Width::U32, R1, R0, 0);
+        self.asm.jump_if_immediate(R1, If::NotEqual, 0, plain);
+        self.asm.place(left);
     }
 
     /// `outcome`, unless the destination at `offset` is the router's own, which goes before what else is the
@@ -370,7 +370,6 @@ impl Generator<'_> {
         let dead = |outcome| match outcome {
             Outcome::Punted => !self.from.hook.sees_punted(),
             Outcome::Limited => true,
-            Outcome::Ipv4Options | Outcome::Ipv6HopByHop => self.from.takes_options,
             _ => false,
         };
         for outcome in Outcome::ALL.into_iter().filter(|&outcome| !dead(outcome)) {

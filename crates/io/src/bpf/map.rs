@@ -65,6 +65,7 @@ pub(crate) struct Maps {
     local: LocalAddresses,
     workers: Arc<OwnedFd>,
     mac_address: OwnedFd,
+    options: OwnedFd,
     outcomes: PerCpuCounters,
 }
 
@@ -76,6 +77,7 @@ impl Maps {
             local,
             workers,
             mac_address: sys::map_create("lc_mac", sys::MAP_ARRAY, 4, 8, 1, 0)?,
+            options: sys::map_create("lc_options", sys::MAP_ARRAY, 4, 4, 1, 0)?,
             outcomes: PerCpuCounters::with_elements("lc_outcomes", outcomes, 2)?,
         })
     }
@@ -94,6 +96,17 @@ impl Maps {
 
     pub(crate) fn mac_address(&self) -> BorrowedFd<'_> {
         self.mac_address.as_fd()
+    }
+
+    /// Not 0 while packets with options and hop-by-hop headers are taken.
+    pub(crate) fn options(&self) -> BorrowedFd<'_> {
+        self.options.as_fd()
+    }
+
+    /// Tells the classifier whether to take packets with options and hop-by-hop headers.
+    pub(crate) fn set_takes_options(&self, takes: bool) -> io::Result<()> {
+        let (key, value) = (0_u32.to_ne_bytes(), u32::from(takes).to_ne_bytes());
+        sys::map_update(self.options(), &key, &value)
     }
 
     pub(crate) fn outcomes(&self) -> BorrowedFd<'_> {

@@ -16,7 +16,7 @@ pub enum Outcome {
     NotIp,
     /// Passed: TTL or hop limit is 1 or 0.
     TtlExpired,
-    /// Passed: IPv4 options. Where services may be on, none is counted as this: a worker punts it.
+    /// Passed: IPv4 options. None is counted as this while there are services: a worker punts it.
     Ipv4Options,
     /// Passed: an IPv6 hop-by-hop header. See [`Self::Ipv4Options`].
     Ipv6HopByHop,

@@ -54,9 +54,6 @@ pub struct XdpPortExtras<'a> {
     pub redirect: Option<Redirect>,
     /// What is left to the kernel is limited by class.
     pub protection: Option<&'a ProtectionLimits>,
-    /// Packets with IPv4 options and IPv6 hop-by-hop headers are taken, too: services judge them, and a worker
-    /// punts them. There is no route cache then.
-    pub takes_options: bool,
 }
 
 impl XdpPort {
@@ -91,9 +88,8 @@ impl XdpPort {
         queues: u32,
         packet_bytes_max: usize,
         (local, switch): (&LocalAddresses, &Arc<DeadManSwitch>),
-        XdpPortExtras { redirect, protection, takes_options }: XdpPortExtras<'_>,
+        XdpPortExtras { redirect, protection }: XdpPortExtras<'_>,
     ) -> io::Result<Self> {
-        let redirect = redirect.filter(|_| !takes_options);
         let maps = Maps::new(local.clone(), switch.map())?;
         maps.set_mac_address(mac_address)?;
         let sockets = SocketMap::new(queues)?;
@@ -107,7 +103,6 @@ impl XdpPort {
                 workers: switch.workers() as u32,
                 packet_bytes_max: packet_bytes_max as u32,
                 redirect: redirect.as_ref().filter(|_| mode == AttachMode::Native),
-                takes_options,
                 protection: protection.as_ref(),
             }
             .load()
@@ -150,6 +145,16 @@ impl XdpPort {
     /// The kernel's.
     pub fn set_mac_address(&self, address: [u8; 6]) -> io::Result<()> {
         self.maps.set_mac_address(address)
+    }
+
+    /// From now on packets with IPv4 options and IPv6 hop-by-hop headers are taken, too, so that services judge them
+    /// before a worker punts them; or are left to the kernel again, as at first. The route cache must be off: it
+    /// does not look for options.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_takes_options(&self, takes: bool) -> io::Result<()> {
+        self.maps.set_takes_options(takes)
     }
 
     /// What the classifier did, in the order of [`Outcome::ALL`].

@@ -11,7 +11,6 @@ use linecard_observe::{ExplainQuery, Fate, PacketReport, StepReport, VerdictRepo
 use linecard_wire::ethernet::EtherType;
 use linecard_wire::vlan::Tags;
 
-use super::ports::services_possible;
 use super::source::{Shared, route_report};
 use super::taps::{port, port_names};
 use super::words::Words;
@@ -23,10 +22,10 @@ use super::words::Words;
 pub(super) fn explain(shared: &Shared, query: &ExplainQuery) -> Result<PacketReport, String> {
     let mut frame = from_hex(&query.frame).ok_or("the frame is no string of hexadecimal digits")?;
     let in_port = port(shared, &query.port)?;
-    let (mac_address, link) = {
+    let (mac_address, link, takes_options) = {
         let ports = shared.ports();
         let port = ports.iter().find(|port| port.id == in_port).ok_or("the port is gone")?;
-        (port.interface.mac_address, port.interface.index)
+        (port.interface.mac_address, port.interface.index, port.takes_options)
     };
     if let Some(destination) = frame.first_chunk_mut::<6>()
         && *destination == [0; 6]
@@ -42,10 +41,7 @@ pub(super) fn explain(shared: &Shared, query: &ExplainQuery) -> Result<PacketRep
         return Err(format!("port {} is gone", query.port));
     }
     let outcome = match explained {
-        Some(_) => {
-            let takes_options = services_possible(shared.redirects.is_ok());
-            Classifier { mac_address, rib: &rib, takes_options }.classify(&frame)
-        }
+        Some(_) => Classifier { mac_address, rib: &rib, takes_options }.classify(&frame),
         None => Outcome::Oversized,
     };
     let step = |text: String, verdict| StepReport {

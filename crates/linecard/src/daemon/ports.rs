@@ -9,7 +9,7 @@ use linecard_control::config::{Config, KernelDriver, KernelPort, PortKind, XdpMo
 use linecard_io::xdp::XdpPortExtras;
 use linecard_io::{
     AttachMode, ClassTotals, DeadManSwitch, Interface, LocalAddresses, Outcome, OutcomeTotals,
-    PacketGate, PacketGateExtras, ProtectionClass, ProtectionLimits, RouteCache, XdpPort,
+    PacketGate, ProtectionClass, ProtectionLimits, RouteCache, XdpPort,
 };
 use linecard_packet::PortId;
 use tracing::{info, warn};
@@ -27,6 +27,7 @@ pub(super) struct Plan {
     ports: Vec<PlannedPort>,
     packet_bytes_max: usize,
     protection: Option<ProtectionLimits>,
+    has_services: bool,
 }
 
 struct PlannedPort {
@@ -51,19 +52,6 @@ struct SharedMaps<'a> {
     cache: Option<&'a Arc<RouteCache>>,
 }
 
-impl SharedMaps<'_> {
-    /// Whether workers get packets with options and hop-by-hop headers, which services may want to judge.
-    fn takes_options(&self) -> bool {
-        services_possible(self.cache.is_some())
-    }
-}
-
-/// Whether ports may have services, now or after a reload: not with the route cache, which leads packets
-/// round them.
-pub(super) fn services_possible(has_route_cache: bool) -> bool {
-    !has_route_cache
-}
-
 /// The kernel's side of a port.
 pub(super) enum KernelSide {
     /// An XDP program and sockets.
@@ -84,6 +72,8 @@ pub(super) struct ServedPort {
     pub(super) zero_copy: bool,
     /// How fast its classifier leaves packets to the kernel; `None`: as they come.
     pub(super) limits: Option<ProtectionLimits>,
+    /// Workers get packets with options and hop-by-hop headers, too.
+    pub(super) takes_options: bool,
     /// VLAN tag stripping was on and has to be turned on again.
     restore_vlan_stripping: bool,
 }
@@ -116,7 +106,13 @@ impl Plan {
         let fewest = ports.iter().map(PlannedPort::queue_pairs).min().unwrap_or(1);
         let workers = (fewest as usize).min(usize::from(config.workers.count_max)).max(1);
         let packet_bytes_max = (config.memory.frame_bytes - HEADROOM_BYTES) as usize;
-        Ok(Self { workers, ports, packet_bytes_max, protection: config.protection })
+        Ok(Self {
+            workers,
+            ports,
+            packet_bytes_max,
+            protection: config.protection,
+            has_services: config.has_services(),
+        })
     }
 
     /// Attaches the classifiers. No worker is armed yet, so they pass everything to the kernel.
@@ -153,7 +149,7 @@ impl Plan {
             KernelSide::Xdp(..) => interface.receive_queues,
             KernelSide::Packet(_) => self.workers as u32,
         };
-        let served = ServedPort {
+        let mut served = ServedPort {
             id: port.id,
             options,
             interface: interface.clone(),
@@ -161,8 +157,12 @@ impl Plan {
             queues,
             zero_copy: false,
             limits: self.protection,
+            takes_options: false,
             restore_vlan_stripping,
         };
+        served
+            .set_takes_options(self.has_services)
+            .map_err(|error| explain("write a BPF map", error))?;
         info!(
             port = interface.name,
             kind = served.kind(),
@@ -205,11 +205,7 @@ impl Plan {
                 interface.receive_queues,
                 self.packet_bytes_max,
                 (shared.local, shared.switch),
-                XdpPortExtras {
-                    redirect,
-                    protection: self.protection.as_ref(),
-                    takes_options: shared.takes_options(),
-                },
+                XdpPortExtras { redirect, protection: self.protection.as_ref() },
             )
         };
         let refused = |error: &io::Error| {
@@ -237,12 +233,14 @@ impl Plan {
         Err(refusal.context("no XDP mode was tried")?)
     }
 
-    fn packet(&self, interface: &Interface, shared: SharedMaps<'_>) -> anyhow::Result<KernelSide> {
+    fn packet(
+        &self,
+        interface: &Interface,
+        SharedMaps { local, switch, .. }: SharedMaps<'_>,
+    ) -> anyhow::Result<KernelSide> {
         let (index, mac) = (interface.index, interface.mac_address);
-        let SharedMaps { local, switch, .. } = shared;
-        let (protection, takes_options) = (self.protection.as_ref(), shared.takes_options());
-        let extras = PacketGateExtras { protection, takes_options };
-        let mut gate = PacketGate::new(index, mac, self.packet_bytes_max, local, switch, extras)
+        let (bytes, protection) = (self.packet_bytes_max, self.protection.as_ref());
+        let mut gate = PacketGate::new(index, mac, bytes, local, switch, protection)
             .map_err(|error| explain("load the tcx program", error))?;
         gate.attach().map_err(|error| {
             let what = format!("attach the tcx program to {} (Linux 6.6)", interface.name);
@@ -298,6 +296,16 @@ impl ServedPort {
             KernelSide::Packet(gate) => gate.set_limits(limits)?,
         }
         self.limits = Some(*limits);
+        Ok(())
+    }
+
+    /// Whether workers get packets with options and hop-by-hop headers, which only services want to see.
+    pub(super) fn set_takes_options(&mut self, takes: bool) -> io::Result<()> {
+        match &self.side {
+            KernelSide::Xdp(port, _) => port.set_takes_options(takes)?,
+            KernelSide::Packet(gate) => gate.set_takes_options(takes)?,
+        }
+        self.takes_options = takes;
         Ok(())
     }
 

@@ -91,9 +91,6 @@ impl Origin {
         }
         *document = next;
         let warnings = document.warnings().into_iter().map(|warning| warning.message);
-        // Which of the two a classifier does is decided when it is loaded.
-        let passes_options = shared.redirects.is_ok() && document.config().has_services();
-        let warnings = warnings.chain(passes_options.then(|| OPTIONS_PASS.to_owned()));
         Ok(ReloadReport {
             changed_filters: changes.filters.changed,
             removed_filters: changes.filters.removed,
@@ -133,20 +130,21 @@ impl Origin {
     }
 }
 
-/// Said where services came while the classifiers forward by the route cache.
-const OPTIONS_PASS: &str = "packets with IPv4 options and IPv6 hop-by-hop headers go round the services until a restart, as \
-     the route cache was on at the start";
-
-/// Puts the services of a configuration in force. Before the first filter is, the route cache is stopped, so that
-/// no packet goes round it.
+/// Puts the services of a configuration in force. Before the first filter is, the route cache is stopped and workers
+/// get packets with options and hop-by-hop headers, so that no packet goes round it.
 fn apply(config: &Config, shared: &Shared) -> anyhow::Result<Changes> {
-    let stop_cache = || match &shared.redirects {
-        Ok(redirects) if config.has_services() => {
-            redirects.stop().context("switch the route cache off")
+    let lead_by_workers = || {
+        if !config.has_services() {
+            return Ok(());
         }
-        _ => Ok(()),
+        if let Ok(redirects) = &shared.redirects {
+            redirects.stop().context("switch the route cache off")?;
+        }
+        let mut ports = shared.ports();
+        let mut ports = ports.iter_mut().filter(|port| !port.takes_options);
+        ports.try_for_each(|port| port.set_takes_options(true)).context("write a BPF map")
     };
-    shared.services().apply(config, stop_cache)
+    shared.services().apply(config, lead_by_workers)
 }
 
 /// Waits until no worker holds the tables that were there before; false when it takes too long.

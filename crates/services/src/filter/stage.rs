@@ -12,8 +12,10 @@
 //! The filter of a port's input sees each IP packet that a worker received and parse did not drop, also those
 //! that the kernel will get: it may forward them, as it does those with options, and they have states as all
 //! others. (What the classifier leaves to the kernel, such as packets to the router's own addresses, no worker
-//! receives; the kernel does not forward that.) The filter of a port's output sees the packets that are about to leave, as
-//! they were received. What is not IP passes.
+//! receives; the kernel does not forward that.) The filter of a port's output sees the packets that are about to
+//! leave, as they were received, and those that the kernel gets and may forward by the port: with options, over
+//! the MTU, for an unresolved neighbour. Where a route has several next hops, which of them the kernel takes is
+//! its own choice, so the filters of all of them are asked. What is not IP passes.
 //!
 //! Cost: 20 bytes of each packet's headers, which are in the cache since parse read them, and the lookup (see
 //! [`linecard_tables::classifier`]). Ports without a filter cost one load a queue and batch.
@@ -34,6 +36,7 @@ use super::rule::Action;
 use super::{FilterStats, FilterTables, Program, key};
 use crate::connection::ConnectionState;
 use crate::police::PoliceScratch;
+use crate::route::{RouteTables, is_forwarded_by_kernel};
 
 /// The services that filters work with, as far as they are on.
 #[derive(Debug, Default)]
@@ -82,27 +85,32 @@ pub fn process_input(
         let places = start..usize::from(segment.end);
         start = places.end;
         let Some(program) = tables.input(segment.in_port) else { continue };
-        gather(batch, memory, scratch, places, |verdict| {
+        gather(batch, memory, scratch, places, |verdict, _, _| {
             matches!(verdict, Verdict::Undecided | Verdict::Punt(_))
         });
         run(program, batch, memory, &mut companions, scratch, stats);
     }
 }
 
-/// Asks the filters of the ports that packets leave by, before they are rewritten.
+/// Asks the filters of the ports that packets leave by, before they are rewritten, or by which the kernel may
+/// forward those that it gets.
 ///
-/// Cost: each port with a filter looks through the batch for its packets.
+/// Cost: each port with a filter looks through the batch for its packets, and looks up the routes of those that
+/// the kernel gets.
 pub fn process_output(
     batch: &mut Batch,
     memory: &mut PacketMemory,
-    tables: &FilterTables,
+    (tables, routes): (&FilterTables, &RouteTables),
     mut companions: Companions<'_>,
     scratch: &mut FilterScratch,
     stats: &mut FilterStats,
 ) {
     for (out_port, program) in tables.outputs() {
-        gather(batch, memory, scratch, 0..batch.len(), |verdict| match verdict {
+        gather(batch, memory, scratch, 0..batch.len(), |verdict, frame, metadata| match verdict {
             Verdict::Forward { port, .. } => port == out_port,
+            Verdict::Punt(reason) if is_forwarded_by_kernel(reason) => {
+                routes.kernel_may_leave_by(out_port, memory.packet(frame), metadata)
+            }
             _ => false,
         });
         run(program, batch, memory, &mut companions, scratch, stats);
@@ -116,14 +124,14 @@ fn gather(
     memory: &PacketMemory,
     scratch: &mut FilterScratch,
     places: std::ops::Range<usize>,
-    wanted: impl Fn(Verdict) -> bool,
+    wanted: impl Fn(Verdict, &Frame, &Metadata) -> bool,
 ) {
     scratch.ipv4.clear();
     scratch.ipv6.clear();
     let packets = batch.frames[places.clone()].iter().zip(&batch.metadata[places.clone()]);
     let packets = packets.zip(&batch.verdicts[places.clone()]).zip(places);
     for (((frame, metadata), &verdict), place) in packets {
-        if !wanted(verdict) {
+        if !wanted(verdict, frame, metadata) {
             continue;
         }
         let packet = memory.packet(frame);

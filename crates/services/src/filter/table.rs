@@ -12,7 +12,7 @@ use super::Program;
 pub enum Hook {
     /// To the packets that come in on a port, also those for the router itself.
     Input(PortId),
-    /// To the packets that leave by a port.
+    /// To the packets that leave by a port, also those that the kernel gets and may forward by it.
     Output(PortId),
 }
 
@@ -48,6 +48,11 @@ impl FilterTables {
     /// The filter of a port's output.
     pub(super) fn output(&self, port: PortId) -> Option<&Program> {
         self.output.get(port.index())?.as_deref()
+    }
+
+    /// Ports whose output has a filter.
+    pub fn output_ports(&self) -> impl Iterator<Item = PortId> {
+        self.outputs().map(|(port, _)| port)
     }
 
     /// Ports whose output has a filter, and the filter.

@@ -3,6 +3,7 @@
 
 mod config;
 mod entry;
+mod exit;
 mod explain;
 mod fib;
 mod offer;
@@ -17,6 +18,7 @@ mod update;
 
 pub use config::RouteCapacities;
 pub use entry::{OwnEnd, TAGS_MAX};
+pub use exit::is_forwarded_by_kernel;
 pub use explain::{OutFacts, RouteFacts};
 pub use offer::RouteOffers;
 pub use reverse::ReverseRoute;
