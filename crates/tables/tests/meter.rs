@@ -165,7 +165,7 @@ enum Step {
 fn marker() -> impl Strategy<Value = Marker> {
     let rate = || prop_oneof![0..2000u64, 1_000_000..2_000_000u64, Just(RATE_MAX)];
     let burst = || prop_oneof![1..40_000u64, 1..2_000_000u64, Just(BURST_MAX)];
-    (rate(), burst(), rate(), prop_oneof![1 => Just(0), 5 => burst()], 0..3).prop_map(
+    (rate(), burst(), rate(), prop_oneof![2 => Just(0), 4 => burst()], 0..3).prop_map(
         |(committed_rate, committed_burst, second, excess_burst, kind)| match kind {
             0 => Marker::SingleRate { committed_rate, committed_burst, excess_burst },
             1 => Marker::TwoRate {

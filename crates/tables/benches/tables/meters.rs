@@ -28,9 +28,10 @@ pub(crate) fn run(meter: &measure::Meter) {
 }
 
 /// Rates at which all colours occur when one meter gets all packets, and few red ones when many share.
-fn markers() -> [(&'static str, Marker); 3] {
+fn markers() -> [(&'static str, Marker); 4] {
     let (committed_rate, committed_burst, excess_burst) = (10_000_000_000, 4_000_000, 4_000_000);
     [
+        ("one bucket", Marker::SingleRate { committed_rate, committed_burst, excess_burst: 0 }),
         ("RFC 2697", Marker::SingleRate { committed_rate, committed_burst, excess_burst }),
         (
             "RFC 2698",

@@ -59,6 +59,25 @@ impl LeasedMeter {
             *self = Self { incarnation: profile.incarnation, ..Self::default() };
         }
         let cost = profile.cost(bytes);
+        if profile.is_plain() {
+            if self.committed < cost {
+                self.lease_committed(profile, pool, threads, now_nanoseconds, cost);
+            }
+            let fits = self.committed >= cost;
+            self.committed -= select_unpredictable(fits, cost, 0);
+            return select_unpredictable(fits, Colour::Green, Colour::Red);
+        }
+        self.mark_by_both((profile, pool, threads), now_nanoseconds, cost, incoming)
+    }
+
+    #[inline(never)]
+    fn mark_by_both(
+        &mut self,
+        (profile, pool, threads): (&Profile, &Pool, u32),
+        now_nanoseconds: u64,
+        cost: u64,
+        incoming: Colour,
+    ) -> Colour {
         let heeded = profile.heeded(incoming);
         // Asked first, because RFC 2698 has no use for the other bucket when this one lacks.
         let wants_excess = heeded != Colour::Red as u8
@@ -102,7 +121,7 @@ impl LeasedMeter {
         self.leases = self.leases.wrapping_add(1);
         let lease = profile.committed_lease(threads);
         let needed = (cost - self.committed).div_ceil(rate);
-        match pool.take_committed(now_nanoseconds, &lease, needed, profile.overflows) {
+        match pool.take_committed(now_nanoseconds, &lease, needed, profile.overflows()) {
             Ok(credit) => self.committed += credit * rate,
             Err(missing) => {
                 let pause = missing.max(lease.quantum_nanoseconds);
@@ -120,7 +139,7 @@ impl LeasedMeter {
         now_nanoseconds: u64,
         cost: u64,
     ) {
-        let rate = if profile.overflows { profile.committed_rate } else { profile.excess_rate };
+        let rate = if profile.overflows() { profile.committed_rate } else { profile.excess_rate };
         if now_nanoseconds < self.excess_retry_nanoseconds || rate == 0 || profile.excess_burst == 0
         {
             return;
@@ -128,7 +147,7 @@ impl LeasedMeter {
         self.leases = self.leases.wrapping_add(1);
         let lease = profile.excess_lease(threads);
         let needed = (cost - self.excess).div_ceil(rate);
-        let taken = if profile.overflows {
+        let taken = if profile.overflows() {
             let committed = profile.committed_lease(threads);
             pool.take_overflow(now_nanoseconds, &committed, &lease, needed)
         } else {
@@ -152,7 +171,7 @@ impl Profile {
 
     /// How threads lease from the second bucket, whose nanoseconds are of the rate that fills it.
     fn excess_lease(&self, threads: u32) -> Lease {
-        let rate = if self.overflows { self.committed_rate } else { self.excess_rate };
+        let rate = if self.overflows() { self.committed_rate } else { self.excess_rate };
         lease(self.excess_burst, rate, threads)
     }
 }

@@ -129,9 +129,9 @@ impl fmt::Display for ProfileError {
 
 impl std::error::Error for ProfileError {}
 
-/// A marker as a meter reads it: one cache line.
+/// A marker as a meter reads it: 56 bytes, so that whoever keeps it has room for what he does with colours in
+/// the same cache line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(align(64))]
 pub struct Profile {
     /// Tokens a nanosecond, which are units a second.
     pub(super) committed_rate: u64,
@@ -145,15 +145,20 @@ pub struct Profile {
     pub(super) committed_fill_nanoseconds: u64,
     pub(super) excess_fill_nanoseconds: u64,
     /// Units that each packet counts for whatever its length.
-    addend: u32,
+    addend: u16,
+    /// `COUNTS_BITS` and the others.
+    flags: u8,
     pub(super) incarnation: u32,
-    counts_bits: bool,
-    is_aware: bool,
-    /// RFC 2697: the committed bucket flows over into the other.
-    pub(super) overflows: bool,
-    /// RFC 2698: the second bucket is asked first, for green packets too.
-    peak_first: bool,
 }
+
+const COUNTS_BITS: u8 = 1;
+const IS_AWARE: u8 = 2;
+/// RFC 2697: the committed bucket flows over into the other.
+const OVERFLOWS: u8 = 4;
+/// RFC 2698: the second bucket is asked first, for green packets too.
+const PEAK_FIRST: u8 = 8;
+/// There is one bucket, and the colour that a packet comes with does not count.
+const IS_PLAIN: u8 = 16;
 
 /// What becomes of a packet and of the buckets.
 pub(super) struct Decision {
@@ -206,6 +211,8 @@ impl Profile {
         let overflows = matches!(marker, Marker::SingleRate { .. });
         let filled = committed_burst + if overflows { excess_burst } else { 0 };
         let counts_bits = options.unit == Unit::Bits;
+        let is_aware = options.colour_mode == ColourMode::Aware;
+        let peak_first = matches!(marker, Marker::TwoRate { .. });
         Ok(Self {
             committed_rate,
             excess_rate,
@@ -213,12 +220,13 @@ impl Profile {
             excess_burst: excess_burst * TOKENS_PER_UNIT,
             committed_fill_nanoseconds: fill_nanoseconds(filled, committed_rate),
             excess_fill_nanoseconds: fill_nanoseconds(excess_burst, excess_rate),
-            addend: if counts_bits { u32::from(options.overhead_bytes) * 8 } else { 1 },
+            addend: if counts_bits { u16::from(options.overhead_bytes) * 8 } else { 1 },
             incarnation: incarnation.get(),
-            counts_bits,
-            is_aware: options.colour_mode == ColourMode::Aware,
-            overflows,
-            peak_first: matches!(marker, Marker::TwoRate { .. }),
+            flags: flag(counts_bits, COUNTS_BITS)
+                | flag(is_aware, IS_AWARE)
+                | flag(overflows, OVERFLOWS)
+                | flag(peak_first, PEAK_FIRST)
+                | flag(excess_burst == 0 && !peak_first && !is_aware, IS_PLAIN),
         })
     }
 
@@ -226,7 +234,7 @@ impl Profile {
     #[inline]
     #[must_use]
     pub fn is_aware(&self) -> bool {
-        self.is_aware
+        self.has(IS_AWARE)
     }
 
     /// Which policer it is, among those that had its place.
@@ -236,28 +244,45 @@ impl Profile {
         self.incarnation
     }
 
+    #[inline]
+    fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// Whether the committed bucket flows over into the other.
+    #[inline]
+    pub(super) fn overflows(&self) -> bool {
+        self.has(OVERFLOWS)
+    }
+
+    /// A plain policer, as most are: one bucket, and green or red.
+    #[inline]
+    pub(super) fn is_plain(&self) -> bool {
+        self.has(IS_PLAIN)
+    }
+
     /// Tokens that a packet takes.
     #[inline]
     pub(super) fn cost(&self, bytes: u16) -> u64 {
-        let bits = (u64::from(bytes) * 8) & mask(self.counts_bits);
+        let bits = (u64::from(bytes) * 8) & mask(self.has(COUNTS_BITS));
         (bits + u64::from(self.addend)) * TOKENS_PER_UNIT
     }
 
     #[inline]
     pub(super) fn overflow_mask(&self) -> u64 {
-        mask(self.overflows)
+        mask(self.overflows())
     }
 
     /// The colour that counts of the one that a packet comes with, as its number.
     #[inline]
     pub(super) fn heeded(&self, incoming: Colour) -> u8 {
-        incoming as u8 & mask(self.is_aware) as u8
+        incoming as u8 & mask(self.is_aware()) as u8
     }
 
     /// Whether a packet that fits the committed bucket still needs the other.
     #[inline]
     pub(super) fn is_peak_first(&self) -> bool {
-        self.peak_first
+        self.has(PEAK_FIRST)
     }
 
     /// RFC 2697 section 3.2 and RFC 4115 section 3: green from the first bucket, else yellow from the
@@ -275,11 +300,11 @@ impl Profile {
         let incoming = self.heeded(incoming);
         let excess_fits = (incoming != Colour::Red as u8) & (excess >= cost);
         let committed_fits = (incoming == Colour::Green as u8) & (committed >= cost);
-        let is_green = committed_fits & (excess_fits | !self.peak_first);
+        let is_green = committed_fits & (excess_fits | !self.is_peak_first());
         Decision {
             colour: COLOURS[usize::from(is_green) | usize::from(excess_fits) << 1],
             takes_committed: is_green,
-            takes_excess: excess_fits & (self.peak_first | !is_green),
+            takes_excess: excess_fits & (self.is_peak_first() | !is_green),
         }
     }
 }
@@ -296,6 +321,10 @@ pub(super) fn least(a: u64, b: u64) -> u64 {
 #[inline]
 fn mask(is_set: bool) -> u64 {
     u64::from(is_set).wrapping_neg()
+}
+
+fn flag(is_set: bool, flag: u8) -> u8 {
+    if is_set { flag } else { 0 }
 }
 
 /// The time in which `units` come at a rate, rounded up; 0 where none come, which adds nothing either.
