@@ -41,8 +41,58 @@ pub(super) struct Effect {
     pub(super) mirror_to: Option<PortId>,
     pub(super) sample_one_in: u32,
     pub(super) log: bool,
-    /// It accepts or drops, and that is all: so the packet path asks nothing else.
-    pub(super) is_plain: bool,
+}
+
+/// What the packet path reads of an effect first, and mostly all: 8 bytes, so that the rules of a large filter
+/// stay in the caches.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Brief {
+    pub(super) counter: u32,
+    /// A policer's slot, or one of the constants.
+    outcome: u32,
+}
+
+/// What a [`Brief`] says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Accept, and that is all.
+    Accept,
+    /// Accept, and bring to the policer.
+    Police(PolicerId),
+    /// Drop, and that is all.
+    Drop,
+    /// More than that: the [`Effect`] says what.
+    More,
+}
+
+impl Brief {
+    const ACCEPT: u32 = u32::MAX;
+    const DROP: u32 = u32::MAX - 1;
+    const MORE: u32 = u32::MAX - 2;
+
+    fn of(effect: &Effect) -> Self {
+        let &Effect { set_dscp, set_class, mirror_to, sample_one_in, log, .. } = effect;
+        let marks = set_dscp.is_some() || set_class.is_some() || mirror_to.is_some();
+        let is_told = sample_one_in > 0 || log;
+        let outcome = match (effect.action, effect.policer) {
+            _ if marks || is_told => Self::MORE,
+            (Action::Accept, None) => Self::ACCEPT,
+            (Action::Accept, Some(policer)) => policer.0.min(Self::MORE),
+            (Action::Drop, _) => Self::DROP,
+            _ => Self::MORE,
+        };
+        Self { counter: effect.counter, outcome }
+    }
+
+    #[inline]
+    pub(super) fn outcome(self) -> Outcome {
+        match self.outcome {
+            Self::ACCEPT => Outcome::Accept,
+            Self::DROP => Outcome::Drop,
+            Self::MORE => Outcome::More,
+            policer => Outcome::Police(PolicerId(policer)),
+        }
+    }
 }
 
 /// A rule by its slot.
@@ -74,6 +124,8 @@ pub(super) struct Chain {
 pub struct Program {
     pub(super) chains: Vec<Chain>,
     slots: Vec<Slot>,
+    /// By slot.
+    briefs: Vec<Brief>,
     /// By rule.
     placed: Vec<Placed>,
     pub(super) default: Effect,
@@ -140,6 +192,7 @@ impl Program {
         let mut program = Self {
             chains: Vec::new(),
             slots: Vec::with_capacity(rules.len()),
+            briefs: Vec::with_capacity(rules.len()),
             placed: Vec::with_capacity(rules.len()),
             default: Effect::of(default, counter(rules.len())),
             capacities: *capacities,
@@ -165,7 +218,7 @@ impl Program {
             let orders_ipv4 = self.append(rule, value, &mut ipv4).map_err(failed)?;
             let orders_ipv6 = self.append(rule, value, &mut ipv6).map_err(failed)?;
             self.placed.push(Placed { slot: value.0, orders_ipv4, orders_ipv6 });
-            self.slots.push(slot);
+            self.set_slot(value.0, slot);
         }
         let chain = Chain { ipv4: self.classifier(&ipv4), ipv6: self.classifier(&ipv6) };
         self.chains.push(chain);
@@ -196,6 +249,29 @@ impl Program {
         let mut classifier = Classifier::new(implementation, self.capacities.entries_max);
         classifier.replace_all(entries).expect("each entry is valid and there is room for all");
         classifier
+    }
+
+    /// Puts a rule into a slot, which may be the one behind the last.
+    fn set_slot(&mut self, number: u32, slot: Slot) {
+        let (at, brief) = (number as usize, Brief::of(&slot.effect));
+        if at < self.slots.len() {
+            (self.slots[at], self.briefs[at]) = (slot, brief);
+        } else {
+            self.slots.push(slot);
+            self.briefs.push(brief);
+        }
+    }
+
+    /// What the rule in a slot does, in brief.
+    #[inline]
+    pub(super) fn brief(&self, slot: u32) -> Brief {
+        self.briefs[slot as usize]
+    }
+
+    /// What becomes of packets that no rule decides on, in brief.
+    #[inline]
+    pub(super) fn default_brief(&self) -> Brief {
+        Brief::of(&self.default)
     }
 
     /// What the rule in a slot does.
@@ -242,9 +318,6 @@ impl Slot {
         let plain = Effect::of(action, counter);
         let effect =
             Effect { set_dscp, policer, set_class, mirror_to, sample_one_in, log, ..plain };
-        let marks = set_dscp.is_some() || set_class.is_some() || policer.is_some();
-        let has_more = marks || mirror_to.is_some() || sample_one_in > 0 || log;
-        let effect = Effect { is_plain: plain.is_plain && !has_more, ..effect };
         Self { effect, condition: Condition::of(&rule.condition) }
     }
 }
@@ -257,7 +330,6 @@ fn goes_on<R: Borrow<Rule>>(rule: &R) -> bool {
 impl Effect {
     /// That of a rule which says nothing but what becomes of the packet.
     fn of(action: Action, counter: u32) -> Self {
-        let is_plain = matches!(action, Action::Accept | Action::Drop);
         Self {
             action,
             counter,
@@ -267,7 +339,6 @@ impl Effect {
             mirror_to: None,
             sample_one_in: 0,
             log: false,
-            is_plain,
         }
     }
 }

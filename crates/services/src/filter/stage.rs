@@ -31,7 +31,7 @@ use linecard_wire::{ipv4, ipv6};
 
 use super::columns::Columns;
 use super::expand::Family;
-use super::program::{Chain, Effect};
+use super::program::{Brief, Chain, Effect, Outcome};
 use super::rule::Action;
 use super::{FilterStats, FilterTables, Program, key};
 use crate::connection::ConnectionState;
@@ -202,7 +202,11 @@ impl Step<'_> {
             });
             let mut undecided = false;
             for (&place, rule) in places.iter().zip(&mut *rules) {
-                if *rule == NO_MATCH || !self.apply(place, self.program.effect(*rule)) {
+                let is_decided = *rule != NO_MATCH && {
+                    let program = self.program;
+                    self.apply(place, program.brief(*rule), || program.effect(*rule))
+                };
+                if !is_decided {
                     (*rule, undecided) = (NO_MATCH, true);
                 }
             }
@@ -212,25 +216,28 @@ impl Step<'_> {
                 columns.clear();
             }
         }
+        let (default, program) = (self.program.default_brief(), self.program);
         for &place in columns.places() {
-            self.apply(place, &self.program.default);
+            self.apply(place, default, || &program.default);
         }
     }
 
     /// Does what a rule says with a packet; false when the rules behind it are to be asked as well.
     #[inline]
-    fn apply(&mut self, place: u8, effect: &Effect) -> bool {
+    fn apply<'e>(&mut self, place: u8, brief: Brief, effect: impl FnOnce() -> &'e Effect) -> bool {
         let at = usize::from(place);
-        self.stats.count(effect.counter, self.batch.frames[at].len());
-        match effect.action {
-            Action::Accept if effect.is_plain => return true,
-            Action::Drop if effect.is_plain => {
-                self.batch.verdicts[at] = Verdict::Drop(DropReason::Filtered);
-                return true;
+        self.stats.count(brief.counter, self.batch.frames[at].len());
+        match brief.outcome() {
+            Outcome::Accept => {}
+            Outcome::Police(policer) => {
+                if let Some(police) = &mut self.police {
+                    police.push(place, policer);
+                }
             }
-            _ => {}
+            Outcome::Drop => self.batch.verdicts[at] = Verdict::Drop(DropReason::Filtered),
+            Outcome::More => return self.apply_rare(place, effect()),
         }
-        self.apply_rare(place, effect)
+        true
     }
 
     #[cold]

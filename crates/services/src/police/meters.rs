@@ -37,16 +37,31 @@ impl PolicerMeters {
         }
     }
 
-    /// Names the meter of a prefix of a policer's sources.
-    #[inline]
-    pub(super) fn source_key(&self, policer: u32, layer3: Layer3, prefix: u64) -> SourceKey {
-        self.sources.key(policer, layer3, prefix)
-    }
-
     /// Places that sources have.
     #[inline]
     pub(super) fn sources_taken(&self) -> u32 {
         self.sources.taken()
+    }
+
+    /// The meters by themselves, for a loop over packets.
+    #[inline]
+    pub(super) fn open(&mut self) -> Open<'_> {
+        Open { own: &mut self.own, leased: &mut self.leased, sources: &mut self.sources }
+    }
+}
+
+/// [`PolicerMeters`] taken apart: what a loop keeps in registers, and does not load again for each packet.
+pub(super) struct Open<'a> {
+    own: &'a mut [Meter],
+    leased: &'a mut [LeasedMeter],
+    sources: &'a mut SourceMeters,
+}
+
+impl Open<'_> {
+    /// Names the meter of a prefix of a policer's sources.
+    #[inline]
+    pub(super) fn source_key(&self, policer: u32, layer3: Layer3, prefix: u64) -> SourceKey {
+        self.sources.key(policer, layer3, prefix)
     }
 
     /// Asks for what [`Self::mark_source`] will need.
@@ -56,7 +71,7 @@ impl PolicerMeters {
     }
 
     /// The meter of all of a policer's packets.
-    #[inline]
+    #[inline(always)]
     pub(super) fn mark(
         &mut self,
         tables: &PoliceTables,
@@ -67,8 +82,9 @@ impl PolicerMeters {
         let Packet { now_nanoseconds: now, bytes, colour } = packet;
         let (index, profile) = (policer as usize, &entry.profile);
         if tables.workers() > 1 {
-            self.leased.get_mut(index).map_or(Colour::Green, |meter| {
-                meter.mark(profile, &entry.pool, tables.workers(), now, bytes, colour)
+            let shared = self.leased.get_mut(index).zip(tables.pool(policer));
+            shared.map_or(Colour::Green, |(meter, pool)| {
+                meter.mark(profile, pool, tables.workers(), now, bytes, colour)
             })
         } else {
             let meter = self.own.get_mut(index);

@@ -78,19 +78,10 @@ impl PoliceStats {
         PoliceStatsReader { block: Arc::clone(&self.block) }
     }
 
+    /// The cells of all policers by themselves, for a loop over packets.
     #[inline]
-    pub(super) fn count(&mut self, policer: u32, incarnation: u32, colour: Colour, bytes: u16) {
-        let Some(cells) = self.cells(policer, incarnation) else { return };
-        add(&cells.packets[colour.index()], 1);
-        add(&cells.bytes[colour.index()], u64::from(bytes));
-    }
-
-    #[inline]
-    pub(super) fn count_refused_source(&mut self, policer: u32, incarnation: u32) {
-        add(&self.block.sources_refused, 1);
-        if let Some(cells) = self.cells(policer, incarnation) {
-            add(&cells.sources_refused, 1);
-        }
+    pub(super) fn open(&mut self) -> Open<'_> {
+        Open { policers: &self.block.policers, block: &self.block }
     }
 
     #[inline]
@@ -98,20 +89,44 @@ impl PoliceStats {
         self.block.sources_taken.store(u64::from(places), Ordering::Relaxed);
     }
 
-    /// The cells of an incarnation.
     #[inline]
+    pub(super) fn count_unmetered(&mut self, packets: u64) {
+        add(&self.block.unmetered, packets);
+    }
+}
+
+/// [`PoliceStats`] taken apart.
+#[derive(Clone, Copy)]
+pub(super) struct Open<'a> {
+    policers: &'a [Cells],
+    block: &'a Block,
+}
+
+impl Open<'_> {
+    #[inline(always)]
+    pub(super) fn count(self, policer: u32, incarnation: u32, colour: Colour, bytes: u16) {
+        let Some(cells) = self.cells(policer, incarnation) else { return };
+        add(&cells.packets[colour.index()], 1);
+        add(&cells.bytes[colour.index()], u64::from(bytes));
+    }
+
+    #[inline]
+    pub(super) fn count_refused_source(self, policer: u32, incarnation: u32) {
+        add(&self.block.sources_refused, 1);
+        if let Some(cells) = self.cells(policer, incarnation) {
+            add(&cells.sources_refused, 1);
+        }
+    }
+
+    /// The cells of an incarnation.
+    #[inline(always)]
     fn cells(&self, policer: u32, incarnation: u32) -> Option<&Cells> {
-        let cells = self.block.policers.get(policer as usize)?;
+        let cells = self.policers.get(policer as usize)?;
         let incarnation = u64::from(incarnation);
         if cells.incarnation.load(Ordering::Relaxed) != incarnation {
             cells.clear(incarnation);
         }
         Some(cells)
-    }
-
-    #[inline]
-    pub(super) fn count_unmetered(&mut self, packets: u64) {
-        add(&self.block.unmetered, packets);
     }
 }
 

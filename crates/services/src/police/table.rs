@@ -17,7 +17,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use linecard_packet::PortId;
-use linecard_tables::meter::{Pool, Profile};
+use linecard_tables::meter::{Colour, Pool, Profile};
 use linecard_tables::publication::Absorb;
 
 use super::{ColourAction, PoliceCapacities, Policer, SourcePrefixes};
@@ -49,13 +49,44 @@ pub enum PoliceUpdate {
     SetByPort(PolicerId, Vec<PolicerId>),
 }
 
-/// A policer as the packet path reads it.
+/// A policer as the packet path reads it: one cache line.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct Entry {
     pub(super) profile: Profile,
-    pub(super) actions: [ColourAction; 3],
+    actions: [Packed; 3],
     pub(super) sources: Option<SourcePrefixes>,
-    pub(super) pool: Arc<Pool>,
+}
+
+const _: () = assert!(size_of::<Option<Entry>>() == 64);
+
+/// A [`ColourAction`] in a byte: a DSCP, or one of the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Packed(u8);
+
+impl Packed {
+    const PASS: Self = Self(0xff);
+    const DROP: Self = Self(0xfe);
+
+    fn of(action: ColourAction) -> Self {
+        match action {
+            ColourAction::Pass => Self::PASS,
+            ColourAction::Drop => Self::DROP,
+            ColourAction::Mark(dscp) => Self(dscp & 0x3f),
+        }
+    }
+}
+
+impl Entry {
+    /// What is done with packets of a colour.
+    #[inline]
+    pub(super) fn action(&self, colour: Colour) -> ColourAction {
+        match self.actions[colour.index()] {
+            Packed::PASS => ColourAction::Pass,
+            Packed::DROP => ColourAction::Drop,
+            Packed(dscp) => ColourAction::Mark(dscp),
+        }
+    }
 }
 
 /// All policers, and which of them a port has.
@@ -64,6 +95,8 @@ pub struct PoliceTables {
     capacities: PoliceCapacities,
     workers: u32,
     policers: Vec<Option<Entry>>,
+    /// By slot: the credit that workers share.
+    pools: Vec<Arc<Pool>>,
     ports: Vec<Option<PolicerId>>,
     /// By slot: the policer of each port, if it is one by port. No longer than the last that is.
     by_port: Vec<Box<[PolicerId]>>,
@@ -80,6 +113,7 @@ impl PoliceTables {
             capacities: *capacities,
             workers: workers.max(1),
             policers: Vec::new(),
+            pools: Vec::new(),
             ports: Vec::new(),
             by_port: Vec::new(),
             by_source: 0,
@@ -118,6 +152,18 @@ impl PoliceTables {
         self.policers.get(id as usize)?.as_ref()
     }
 
+    /// By slot.
+    #[inline]
+    pub(super) fn policers(&self) -> &[Option<Entry>] {
+        &self.policers
+    }
+
+    /// The credit that workers share.
+    #[inline]
+    pub(super) fn pool(&self, id: u32) -> Option<&Pool> {
+        self.pools.get(id as usize).map(Arc::as_ref)
+    }
+
     #[inline]
     pub(super) fn port(&self, port: PortId) -> Option<PolicerId> {
         self.ports.get(port.index()).copied().flatten()
@@ -136,7 +182,7 @@ impl PoliceTables {
         of_ports.and_then(|it| it.get(port.index())).map_or(policer, |it| it.0)
     }
 
-    fn entry(&self, policer: &Policer, incarnation: NonZeroU32, pool: &Arc<Pool>) -> Option<Entry> {
+    fn entry(&self, policer: &Policer, incarnation: NonZeroU32) -> Option<Entry> {
         // What each worker has of a source's packets nobody knows: see `sources`.
         let marker = match policer.sources {
             Some(_) => policer.marker.divided(self.workers),
@@ -144,19 +190,19 @@ impl PoliceTables {
         };
         Some(Entry {
             profile: Profile::new(&marker, policer.options, incarnation).ok()?,
-            actions: policer.actions,
+            actions: policer.actions.map(Packed::of),
             sources: policer.sources,
-            pool: Arc::clone(pool),
         })
     }
 
-    fn put(&mut self, index: usize, entry: Option<Entry>) {
+    fn put(&mut self, index: usize, entry: Option<Entry>, pool: Arc<Pool>) {
         let is_by_source = |entry: &Option<Entry>| {
             u32::from(entry.as_ref().is_some_and(|entry| entry.sources.is_some()))
         };
         self.by_source += is_by_source(&entry);
         self.by_source -= is_by_source(&self.policers[index]);
         self.policers[index] = entry;
+        self.pools[index] = pool;
     }
 
     fn set_port(&mut self, port: PortId, policer: Option<PolicerId>) {
@@ -185,19 +231,20 @@ impl Absorb<PoliceUpdate> for PoliceTables {
     fn absorb(&mut self, update: &PoliceUpdate) {
         match update {
             PoliceUpdate::SetPolicer { id, incarnation, policer, pool } => {
-                let entry = self.entry(policer, *incarnation, pool);
+                let entry = self.entry(policer, *incarnation);
                 let index = id.0 as usize;
                 let fits = id.0 < self.capacities.policers_max;
                 self.refused_updates += u64::from(!fits || entry.is_none());
                 if fits {
                     let slots = self.policers.len().max(index + 1);
                     self.policers.resize_with(slots, || None);
-                    self.put(index, entry);
+                    self.pools.resize_with(slots, Arc::default);
+                    self.put(index, entry, Arc::clone(pool));
                 }
             }
             PoliceUpdate::RemovePolicer(id) => {
                 if (id.0 as usize) < self.policers.len() {
-                    self.put(id.0 as usize, None);
+                    self.put(id.0 as usize, None, Arc::default());
                 }
                 self.set_by_port(*id, &[]);
             }

@@ -133,10 +133,7 @@ impl Program {
             let value = (number, slot.condition.is_some());
             expand::<u32>(&rule.condition, value, entries_max, &mut ipv4).ok()?;
             expand::<u128>(&rule.condition, value, entries_max, &mut ipv6).ok()?;
-            match self.slots.get_mut(number as usize) {
-                Some(place) => *place = slot,
-                None => self.slots.push(slot),
-            }
+            self.set_slot(number, slot);
             ends.push((number, ipv4.len(), ipv6.len()));
         }
         let chain = self.chains.get_mut(chain)?;
@@ -165,7 +162,9 @@ impl Program {
     fn set_counters(&mut self, default: Action, counters: &[u32]) {
         let counter = |number: usize| counters.get(number).copied().unwrap_or(NO_COUNTER);
         for (number, placed) in self.placed.iter().enumerate() {
-            self.slots[placed.slot as usize].effect.counter = counter(number);
+            let slot = placed.slot as usize;
+            self.slots[slot].effect.counter = counter(number);
+            self.briefs[slot].counter = counter(number);
         }
         self.default = Effect::of(default, counter(self.placed.len()));
     }
