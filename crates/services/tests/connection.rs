@@ -556,6 +556,28 @@ fn a_sweep_forgets_what_has_expired() {
     assert_eq!(rig.state(0, &middle), New);
 }
 
+/// The hand does not stop at the end of a table: after a round it has been everywhere, wherever it began.
+#[test]
+fn a_round_of_sweeps_passes_each_bucket() {
+    let mut rig = Rig::new(&ConnectionConfig::default(), 1);
+    // As many steps as the daemon takes for a round; they do not divide the buckets.
+    let (buckets, steps) = (rig.tables.buckets(), 50);
+    let step = buckets.div_ceil(steps);
+    assert_ne!(buckets % step, 0);
+    let mut hand = 0;
+    for round in 0..4 {
+        for number in 0..500 {
+            let packet = between(true, true).udp(Udp::new(number, round)).build();
+            assert_eq!(rig.pass(0, &packet, true).1, Verdict::Undecided);
+            let packet = between(true, false).udp(Udp::new(number, round)).build();
+            assert_eq!(rig.pass(0, &packet, true).1, Verdict::Undecided);
+        }
+        rig.now += 31 * SECOND;
+        let gone: usize = (0..steps).map(|_| rig.tables.sweep(&mut hand, step, rig.now)).sum();
+        assert_eq!(gone, 1000, "round {round}");
+    }
+}
+
 #[test]
 fn connections_are_listed_by_who_began_them() {
     let mut rig = Rig::new(&ConnectionConfig::default(), 1);

@@ -1,6 +1,7 @@
 //! Connections for readers: what the words of an entry say, page by page.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 
 use linecard_tables::connections::{ConnectionTable, Lifetime, Listed, Tick};
 use linecard_wire::ip::Protocol;
@@ -95,13 +96,21 @@ impl ConnectionTables {
     }
 
     /// Forgets connections whose timeout has passed, in the next `buckets` of each table; `hand` says where, and goes
-    /// on. Returns how many. Workers do the same while they have packets; this is for when they have few.
+    /// on, behind the last bucket with the first. Returns how many. Workers do the same while they have packets;
+    /// this is for when they have few.
     pub fn sweep(&self, hand: &mut usize, buckets: usize, now_nanoseconds: u64) -> usize {
         let now = Tick::from_nanoseconds(now_nanoseconds);
-        let (ipv4, ipv6) = (*hand % self.ipv4.buckets(), *hand % self.ipv6.buckets());
+        let begin = *hand;
         *hand = hand.wrapping_add(buckets);
-        self.ipv4.sweep(ipv4..ipv4 + buckets, now, |key, values| self.forget(key, values))
-            + self.ipv6.sweep(ipv6..ipv6 + buckets, now, |key, values| self.forget(key, values))
+        let sweep_ipv4 = |buckets: Range<usize>| {
+            self.ipv4.sweep(buckets, now, |key, values| self.forget(key, values))
+        };
+        let sweep_ipv6 = |buckets: Range<usize>| {
+            self.ipv6.sweep(buckets, now, |key, values| self.forget(key, values))
+        };
+        let ipv4 = revolution(begin, buckets, self.ipv4.buckets()).map(sweep_ipv4);
+        let ipv6 = revolution(begin, buckets, self.ipv6.buckets()).map(sweep_ipv6);
+        ipv4.into_iter().chain(ipv6).sum()
     }
 
     /// Buckets of the larger table: after so many in [`Self::sweep`] it has been everywhere.
@@ -109,6 +118,14 @@ impl ConnectionTables {
     pub fn buckets(&self) -> usize {
         self.ipv4.buckets().max(self.ipv6.buckets())
     }
+}
+
+/// The next `count` of `all` buckets from where a hand is that counts on and on: up to the last, and the rest from
+/// the first on. None twice.
+pub(super) fn revolution(hand: usize, count: usize, all: usize) -> [Range<usize>; 2] {
+    let begin = hand % all;
+    let end = begin + count.min(all);
+    [begin..end.min(all), 0..end.saturating_sub(all)]
 }
 
 fn list<const K: usize>(

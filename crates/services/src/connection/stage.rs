@@ -15,6 +15,7 @@ use linecard_tables::hash::FlowHash;
 
 use super::fragments::Fragments;
 use super::identity::{Identity, Key, Subject, What, identify};
+use super::list::revolution;
 use super::table::{lifetime, source};
 use super::tcp::{self, Direction, INITIATOR, SEEN, Step};
 use super::{ConnectionCount, ConnectionState, ConnectionStats, ConnectionTables};
@@ -383,10 +384,11 @@ impl<const K: usize> Commit<'_, K> {
 
     /// Lets the clock hand pass a few buckets.
     fn sweep(&mut self, hand: usize) {
-        let start = hand % self.table.buckets();
-        let forget = |key: &[u64; K], values: &[u64; VALUES]| self.tables.forget(key, values);
-        let gone = self.table.sweep(start..start + SWEEP_BUCKETS, self.now, forget);
-        self.stats.add(ConnectionCount::Expired, gone as u64);
+        for buckets in revolution(hand, SWEEP_BUCKETS, self.table.buckets()) {
+            let forget = |key: &[u64; K], values: &[u64; VALUES]| self.tables.forget(key, values);
+            let gone = self.table.sweep(buckets, self.now, forget);
+            self.stats.add(ConnectionCount::Expired, gone as u64);
+        }
     }
 }
 
