@@ -3,6 +3,7 @@
 mod columns;
 mod condition;
 mod config;
+mod dscp;
 mod expand;
 mod explain;
 mod key;

@@ -27,9 +27,9 @@ use linecard_packet::{
     BATCH_PACKETS_MAX, Batch, DropReason, Layer3, Metadata, NoteKind, RuleNote, Verdict,
 };
 use linecard_tables::classifier::{Classifier, NO_MATCH};
-use linecard_wire::{ipv4, ipv6};
 
 use super::columns::Columns;
+use super::dscp::DscpMarks;
 use super::expand::Family;
 use super::program::{Brief, Chain, Effect, Outcome};
 use super::rule::Action;
@@ -53,6 +53,7 @@ pub struct FilterScratch {
     ipv4: Columns<u32>,
     ipv6: Columns<u128>,
     rules: Box<[u32; BATCH_PACKETS_MAX]>,
+    marks: DscpMarks,
 }
 
 impl Default for FilterScratch {
@@ -66,7 +67,7 @@ impl FilterScratch {
     #[must_use]
     pub fn new() -> Self {
         let rules = Box::new([NO_MATCH; BATCH_PACKETS_MAX]);
-        Self { ipv4: Columns::new(), ipv6: Columns::new(), rules }
+        Self { ipv4: Columns::new(), ipv6: Columns::new(), rules, marks: DscpMarks::new() }
     }
 }
 
@@ -90,6 +91,7 @@ pub fn process_input(
         });
         run(program, batch, memory, &mut companions, scratch, stats);
     }
+    scratch.marks.apply(batch, memory);
 }
 
 /// Asks the filters of the ports that packets leave by, before they are rewritten, or by which the kernel may
@@ -115,6 +117,7 @@ pub fn process_output(
         });
         run(program, batch, memory, &mut companions, scratch, stats);
     }
+    scratch.marks.apply(batch, memory);
 }
 
 /// Fills the columns with the packets at these places whose verdict is wanted.
@@ -161,13 +164,13 @@ fn run(
     scratch: &mut FilterScratch,
     stats: &mut FilterStats,
 ) {
-    let FilterScratch { ipv4, ipv6, rules } = scratch;
+    let FilterScratch { ipv4, ipv6, rules, marks } = scratch;
     if let Some(states) = companions.states {
         ipv4.set_states(states);
         ipv6.set_states(states);
     }
     let police = companions.police.as_deref_mut();
-    let mut step = Step { program, batch, memory, police, stats };
+    let mut step = Step { program, batch, memory, police, marks, stats };
     step.family(ipv4, &mut rules[..], |chain| &chain.ipv4);
     step.family(ipv6, &mut rules[..], |chain| &chain.ipv6);
 }
@@ -178,6 +181,7 @@ struct Step<'a> {
     batch: &'a mut Batch,
     memory: &'a mut PacketMemory,
     police: Option<&'a mut PoliceScratch>,
+    marks: &'a mut DscpMarks,
     stats: &'a mut FilterStats,
 }
 
@@ -245,11 +249,13 @@ impl Step<'_> {
         let at = usize::from(place);
         // First, since a copy is of the packet as it came.
         if let Some(port) = effect.mirror_to {
-            let Batch { frames, metadata, copies, .. } = &mut *self.batch;
-            copies.make(self.memory, &frames[at], &metadata[at], port);
+            self.marks.with_mark(place, self.batch, self.memory, |batch, memory| {
+                let Batch { frames, metadata, copies, .. } = batch;
+                copies.make(memory, &frames[at], &metadata[at], port);
+            });
         }
         if let Some(dscp) = effect.set_dscp {
-            set_dscp(&mut self.batch.frames[at], &self.batch.metadata[at], self.memory, dscp);
+            self.marks.set(place, dscp);
         }
         if effect.log || effect.sample_one_in > 0 {
             self.note(place, effect);
@@ -292,16 +298,4 @@ impl Step<'_> {
             self.batch.notes.make(RuleNote { place, kind: NoteKind::Sample, counter });
         }
     }
-}
-
-/// Marks a packet (RFC 2474 section 3); the ECN bits stay.
-fn set_dscp(frame: &mut Frame, metadata: &Metadata, memory: &mut PacketMemory, dscp: u8) {
-    let packet = memory.packet_mut(frame);
-    let Some(header) = packet.get_mut(usize::from(metadata.layer3_offset)..) else { return };
-    // Neither fails on a packet that parse has seen.
-    let _ = match metadata.layer3 {
-        Layer3::Ipv4 => ipv4::set_dscp(header, dscp),
-        Layer3::Ipv6 => ipv6::set_dscp(header, dscp),
-        Layer3::Other => return,
-    };
 }
