@@ -27,7 +27,7 @@ const SECOND: u64 = 1_000_000_000;
 const COUNTERS_MAX: usize = 64;
 
 /// What the services are told.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Setup {
     pub(crate) filters: Vec<(Hook, Filter)>,
     pub(crate) policers: Vec<(&'static str, Policer)>,
@@ -35,6 +35,8 @@ pub(crate) struct Setup {
     pub(crate) police_ports: Vec<(u16, &'static str)>,
     pub(crate) checks: Vec<(u16, PortCheck)>,
     pub(crate) without_connections: bool,
+    /// 0 for no limit.
+    pub(crate) connections_per_source_max: u32,
 }
 
 /// Seconds to wait before, the port it comes in on, and the packet.
@@ -79,16 +81,17 @@ fn publish<T: Absorb<U>, U>(empty: impl Fn() -> T, updates: Vec<U>) -> Subscript
 }
 
 /// The worker, and what its services count.
-struct Services {
-    rig: Rig,
-    counters: Vec<String>,
-    filter_stats: FilterStatsReader,
-    roster: Roster,
-    police_stats: PoliceStatsReader,
+pub(crate) struct Services {
+    pub(crate) rig: Rig,
+    /// Names of the counters, "filter/rule".
+    pub(crate) counters: Vec<String>,
+    pub(crate) filter_stats: FilterStatsReader,
+    pub(crate) roster: Roster,
+    pub(crate) police_stats: PoliceStatsReader,
 }
 
 impl Services {
-    fn new(setup: &Setup, traced: bool) -> Self {
+    pub(crate) fn new(setup: &Setup, traced: bool) -> Self {
         let mut rig = Rig::new(&RigConfig { traced, ..RigConfig::default() });
         let (counters, filter_stats) = switch_filters_on(&mut rig, setup);
         let (roster, police_stats) = switch_police_on(&mut rig, setup);
@@ -103,6 +106,7 @@ impl Services {
             let config = ConnectionConfig {
                 connections_ipv4_max: 64,
                 connections_ipv6_max: 64,
+                connections_per_source_max: setup.connections_per_source_max,
                 ..ConnectionConfig::default()
             };
             let tables = Arc::new(ConnectionTables::new(&config, 7));
