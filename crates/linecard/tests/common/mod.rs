@@ -7,7 +7,9 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 #![allow(unreachable_pub, reason = "a module of several test binaries")]
 
+mod books;
 pub mod iperf3;
+mod options;
 pub mod traffic;
 
 use std::fs::File;
@@ -24,6 +26,8 @@ use linecard_observe::{PortReport, PortsReport};
 use linecard_packet::{DropReason, PortTotals, PuntReason};
 use serde_json::Value;
 use tempfile::TempDir;
+
+pub use options::{Options, PortMode};
 
 /// For whatever should happen soon: generous, because test machines are busy.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -63,96 +67,6 @@ pub(crate) use for_each_port_mode;
 
 /// The binary under test.
 pub const LINECARD: &str = env!("CARGO_BIN_EXE_linecard");
-
-/// How the ports of a test are served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PortMode {
-    /// AF_XDP, with the program in the driver.
-    Native,
-    /// AF_XDP, with the program in the kernel's generic path.
-    Generic,
-    /// AF_PACKET.
-    Packet,
-    /// As native, and the peers take redirected frames, so that the route cache is in use.
-    Redirected,
-}
-
-impl PortMode {
-    /// All of them, for tests that hold for each.
-    pub const ALL: [Self; 4] = [Self::Native, Self::Generic, Self::Packet, Self::Redirected];
-
-    /// The keys of a `[[port]]`.
-    pub fn keys(self) -> &'static str {
-        match self {
-            Self::Native | Self::Redirected => "kind = \"xdp\"\nxdp_mode = \"native\"\n",
-            Self::Generic => "kind = \"xdp\"\nxdp_mode = \"generic\"\n",
-            Self::Packet => "kind = \"packet\"\n",
-        }
-    }
-
-    /// The `kind` and the `mode` that `show ports` should name.
-    pub fn shown(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Native | Self::Redirected => ("xdp", "native copy"),
-            Self::Generic => ("xdp", "generic copy"),
-            Self::Packet => ("packet", ""),
-        }
-    }
-}
-
-/// A configuration to start a daemon with.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Kernel interfaces and how each is served.
-    pub ports: Vec<(String, PortMode)>,
-    /// More keys of a port, by its name.
-    pub port_keys: Vec<(String, String)>,
-    /// More of the file, whole tables: `[workers]`, `[punt]` … but `[api]`.
-    pub tables: String,
-    /// The log filter.
-    pub log: &'static str,
-}
-
-impl Options {
-    /// All `ports` in the same mode.
-    pub fn new(ports: &[&str], mode: PortMode) -> Self {
-        let ports = ports.iter().map(|port| ((*port).to_owned(), mode)).collect();
-        Self { ports, port_keys: Vec::new(), tables: String::new(), log: "info" }
-    }
-
-    /// The three ports of the router of a topology, in the same mode.
-    pub fn of_router(topology: &RouterTopology, mode: PortMode) -> Self {
-        if mode == PortMode::Redirected {
-            take_redirects(topology, true);
-        }
-        Self::new(&topology.router_ports().map(|port| port.interface), mode)
-    }
-
-    /// Adds tables to the file.
-    #[must_use]
-    pub fn tables(mut self, text: &str) -> Self {
-        self.tables.push_str(text);
-        self
-    }
-
-    /// Adds keys to a port.
-    #[must_use]
-    pub fn port_keys(mut self, port: &str, keys: &str) -> Self {
-        self.port_keys.push((port.to_owned(), keys.to_owned()));
-        self
-    }
-
-    /// The configuration file, with the API's socket at `socket`.
-    pub fn text(&self, socket: &Path) -> String {
-        let mut text = format!("[api]\nsocket = \"{}\"\n{}\n", socket.display(), self.tables);
-        for (name, mode) in &self.ports {
-            text += &format!("[[port]]\nname = \"{name}\"\n{}", mode.keys());
-            let keys = self.port_keys.iter().filter(|(port, _)| port == name);
-            keys.for_each(|(_, keys)| text += keys);
-        }
-        text
-    }
-}
 
 /// `linecard run` in a namespace.
 pub struct Daemon {
@@ -316,27 +230,6 @@ impl Daemon {
         let mut arguments = arguments.to_vec();
         arguments.push("--json");
         serde_json::from_slice(&self.show(&arguments).stdout).expect("JSON")
-    }
-
-    /// Every packet is in exactly one account, of each port and of all. Call it when traffic has
-    /// stopped: it waits until no packet is queued any more.
-    pub fn assert_books_balance(&self) {
-        self.wait_for("the transmit queues empty", |daemon| daemon.total().queued_packets == 0);
-        self.assert_books_balance_now();
-    }
-
-    /// The same at any moment, with packets queued or not.
-    pub fn assert_books_balance_now(&self) {
-        let report = self.ports();
-        for port in &report.ports {
-            let balances = (port.totals.balance(), port.totals.byte_balance());
-            assert_eq!(balances, (0, 0), "books of {}: {port:#?}", port.name);
-        }
-        assert_eq!(report.total.total_balance(), 0, "books of all ports: {report:#?}");
-        let sum: PortTotals = report.ports.iter().map(|port| port.totals.clone()).sum();
-        assert_eq!(sum, report.total, "the total is the sum of the ports");
-        // What a classifier took before its worker was armed, or when a worker had died, would
-        // be missing here: it is "standby" then, and the kernel's.
     }
 
     fn wait_until_it_answers(&mut self) {
