@@ -1,4 +1,5 @@
-//! The books of a daemon: received + originated = sent + queued + dropped + punted, and the like in bytes.
+//! The books of a daemon: received + originated = sent + queued + dropped + punted, and the like in bytes. They are
+//! checked whenever a daemon ends, so at the end of every test.
 
 use linecard_packet::PortTotals;
 
@@ -24,5 +25,14 @@ impl Daemon {
         assert_eq!(sum, report.total, "the total is the sum of the ports");
         // What a classifier took before its worker was armed, or when a worker had died, would
         // be missing here: it is "standby" then, and the kernel's.
+    }
+
+    /// The last look at the books before a daemon ends, whatever traffic there still is. One that has ended by
+    /// itself shows none, and a test that has failed has said enough.
+    pub(super) fn close_books(&mut self) {
+        let runs = self.process().exit_status().is_ok_and(|status| status.is_none());
+        if runs && !std::thread::panicking() {
+            self.assert_books_balance_now();
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A [`Daemon`] has a directory of its own for its configuration, its socket and its log, so tests run
 //! side by side. When a test fails the daemon's log is printed; when it ends in whatever way, the
-//! daemon dies with it.
+//! daemon dies with it, and before that shows its books once more ([`books`]).
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 #![allow(unreachable_pub, reason = "a module of several test binaries")]
@@ -14,6 +14,7 @@ pub mod traffic;
 
 use std::fs::File;
 use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
@@ -101,12 +102,14 @@ impl Daemon {
 
     /// Asks it to stop, waits, and returns how it ended.
     pub fn stop(&mut self) -> ExitStatus {
+        self.close_books();
         self.process.signal(linecard_lab::Signal::SIGTERM).expect("it may be signalled");
         self.process.wait(DEADLINE).expect("it stops in time")
     }
 
     /// Kills it, as a crash would.
     pub fn kill(&mut self) {
+        self.close_books();
         let status = self.process.kill().expect("it may be killed");
         assert!(linecard_lab::was_killed(status), "it had ended before: {status}\n{}", self.log());
     }
@@ -249,8 +252,12 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        let books = catch_unwind(AssertUnwindSafe(|| self.close_books()));
+        if std::thread::panicking() || books.is_err() {
             eprintln!("--- log of the daemon ---\n{}--- end of the log ---", self.log());
+        }
+        if let Err(wrong) = books {
+            resume_unwind(wrong);
         }
     }
 }
