@@ -101,7 +101,7 @@ fn switch_police_on(worker: &mut Worker) {
     let capacities = PoliceCapacities::default();
     let mut roster = Roster::new(capacities.policers_max);
     let wanted = [("policer".to_owned(), policer)].into();
-    let mut updates = roster.enrol(&wanted).expect("it is one");
+    let mut updates = roster.enrol(&wanted).expect("it is one").all();
     updates.push(PoliceUpdate::SetPort(PORT_0, Some(PolicerId(0))));
     let tables = publish(|| PoliceTables::new(&capacities, 1), updates);
     let meters = PolicerMeters::new(&capacities, 1);

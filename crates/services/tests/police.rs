@@ -262,7 +262,9 @@ proptest! {
                     prop_assert_eq!(results, expected(&mut twin, now, offers));
                     continue;
                 }
-                Step::Enrol(wanted) => roster.enrol(wanted).expect("four names, four slots"),
+                Step::Enrol(wanted) => {
+                    roster.enrol(wanted).expect("four names, four slots").all()
+                }
                 Step::Port(port, id) => vec![PoliceUpdate::SetPort(PortId(*port), id.map(PolicerId))],
                 Step::ByPort(id, of_ports) => {
                     let of_ports = of_ports.iter().copied().map(PolicerId).collect();

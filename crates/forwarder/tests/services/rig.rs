@@ -160,7 +160,7 @@ fn switch_police_on(rig: &mut Rig, setup: &Setup) -> (Roster, PoliceStatsReader)
     let capacities = PoliceCapacities { policers_max: 4, sources_max: 64 };
     let mut roster = Roster::new(capacities.policers_max);
     let wanted = setup.policers.iter().map(|(name, policer)| ((*name).to_owned(), *policer));
-    let mut updates = roster.enrol(&wanted.collect()).expect("few policers");
+    let mut updates = roster.enrol(&wanted.collect()).expect("few policers").all();
     for (port, name) in &setup.police_ports {
         let id = roster.get(name).expect("it was enrolled").id;
         updates.push(PoliceUpdate::SetPort(PortId(*port), Some(id)));

@@ -18,8 +18,10 @@ use linecard_services::filter::{
     Action, FilterCapacities, FilterStats, FilterStatsReader, FilterTables, FilterUpdate, Hook,
     NO_COUNTER, Program, Rule, RuleCount, RuleHit,
 };
-use linecard_tables::publication::{Publish, Subscription, Writer};
+use linecard_tables::publication::{Subscription, Writer};
 use tracing::info;
+
+use super::services::is_live;
 
 /// All filters of the daemon.
 pub(super) struct Filters {
@@ -83,7 +85,8 @@ impl Filters {
         (self.writer.subscription(), stats)
     }
 
-    /// Makes the filters of a configuration ready, whose policers have these slots. Changes nothing.
+    /// Makes the filters of a configuration ready, whose policers have these slots. Changes nothing. No worker may
+    /// still have filters from before the last change: rules that are new get counters of rules that went with it.
     ///
     /// # Errors
     /// A filter that the tables cannot take.
@@ -135,13 +138,10 @@ impl Filters {
         self.attached = attached;
     }
 
-    /// Hands what has changed to the workers; to be called until it returns true, as long as a worker holds
-    /// the copy that is to be changed.
+    /// Hands what has changed to the workers; to be called until it returns true: when no worker has what was
+    /// before.
     pub(super) fn publish(&mut self) -> bool {
-        if self.writer.pending() == 0 {
-            return self.writer.settle() == Publish::Published;
-        }
-        self.writer.publish() == Publish::Published
+        is_live(&mut self.writer)
     }
 
     /// What makes readers of what stands where.
@@ -269,7 +269,7 @@ impl Counters {
         Self { max, used: 0, free: Vec::new(), freed: Vec::new() }
     }
 
-    /// A change begins: what the last one freed can be used.
+    /// A change begins. No worker has the filters from before the last one, so what that has freed can be used.
     fn begin(&mut self) {
         self.free.append(&mut self.freed);
     }

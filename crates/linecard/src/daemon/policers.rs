@@ -12,11 +12,13 @@ use linecard_control::config::{self, Config, Marker, PolicePer, PoliceUnit, Port
 use linecard_observe::{PoliceSourcesReport, PolicerReport, PolicersReport};
 use linecard_packet::PortId;
 use linecard_services::police::{
-    ColourAction, PoliceCapacities, PoliceStats, PoliceStatsReader, PoliceTables, PoliceUpdate,
-    Policer, PolicerId, PolicerMeters, PolicerTotals, Roster, SourcePrefixes,
+    ColourAction, Enrolment, PoliceCapacities, PoliceStats, PoliceStatsReader, PoliceTables,
+    PoliceUpdate, Policer, PolicerId, PolicerMeters, PolicerTotals, Roster, SourcePrefixes,
 };
 use linecard_tables::meter::{self, ColourMode, ProfileOptions, Unit};
-use linecard_tables::publication::{Publish, Subscription, Writer};
+use linecard_tables::publication::{Subscription, Writer};
+
+use super::services::is_live;
 
 /// What a worker needs to police.
 pub(super) type WorkerPart = (Subscription<PoliceTables>, PolicerMeters, PoliceStats);
@@ -30,6 +32,8 @@ pub(super) struct Policers {
     held: Vec<config::Policer>,
     ports: Vec<Port>,
     readers: Vec<PoliceStatsReader>,
+    /// What is to be published when rules bring packets nowhere else any more.
+    removals: Vec<PoliceUpdate>,
 }
 
 /// Names of the policers that an application of a configuration has changed.
@@ -42,7 +46,7 @@ pub(super) struct Changes {
 /// Policers that are ready to be put in force.
 pub(super) struct Prepared {
     roster: Roster,
-    updates: Vec<PoliceUpdate>,
+    updates: Enrolment,
     slots: Vec<u32>,
 }
 
@@ -65,6 +69,7 @@ impl Policers {
             held: Vec::new(),
             ports: Vec::new(),
             readers: Vec::new(),
+            removals: Vec::new(),
         }
     }
 
@@ -95,26 +100,40 @@ impl Policers {
                 instances(policer, &config.ports).iter().map(id).collect();
             slots.push(of_ports[0].0);
             let of_ports = if policer.per == PolicePer::Port { of_ports } else { Vec::new() };
-            updates.push(PoliceUpdate::SetByPort(PolicerId(slots[slots.len() - 1]), of_ports));
+            let of_ports = PoliceUpdate::SetByPort(PolicerId(slots[slots.len() - 1]), of_ports);
+            updates.additions.push(of_ports);
         }
         for (number, port) in (0..).zip(&config.ports) {
             let policer = port.services.police_in.map(|at| PolicerId(slots[at]));
+            // Rules may take the port's place: its packets meet both for a moment, and not none.
+            let updates = match policer {
+                Some(_) => &mut updates.additions,
+                None => &mut updates.removals,
+            };
             updates.push(PoliceUpdate::SetPort(PortId(number), policer));
         }
         Ok(Prepared { roster, updates, slots })
     }
 
     /// Puts in force what was prepared from the same configuration; to be published, and before the filters
-    /// that name them.
+    /// that name them. What goes follows by [`Self::remove`].
     pub(super) fn commit(&mut self, config: &Config, prepared: Prepared) -> Changes {
         let changes = self.changes(&config.policers);
         self.roster = prepared.roster;
         self.held.clone_from(&config.policers);
         self.ports.clone_from(&config.ports);
-        for update in prepared.updates {
+        for update in prepared.updates.additions {
             self.writer.append(update);
         }
+        self.removals = prepared.updates.removals;
         changes
+    }
+
+    /// Takes away what the last configuration has no more, now that no rule brings packets there; to be published.
+    pub(super) fn remove(&mut self) {
+        for update in self.removals.drain(..) {
+            self.writer.append(update);
+        }
     }
 
     /// In what the policers that are wanted differ from those that there are.
@@ -138,18 +157,10 @@ impl Policers {
         self.roster.iter().find(|(_, enrolled)| enrolled.id == id).map(|(name, _)| name)
     }
 
-    /// Whether a change waits for a worker.
-    pub(super) fn is_pending(&self) -> bool {
-        self.writer.pending() > 0
-    }
-
-    /// Hands what has changed to the workers; to be called until it returns true, as long as a worker holds
-    /// the copy that is to be changed.
+    /// Hands what has changed to the workers; to be called until it returns true: when no worker has what was
+    /// before.
     pub(super) fn publish(&mut self) -> bool {
-        if self.writer.pending() == 0 {
-            return self.writer.settle() == Publish::Published;
-        }
-        self.writer.publish() == Publish::Published
+        is_live(&mut self.writer)
     }
 
     /// All policers with what they have counted.

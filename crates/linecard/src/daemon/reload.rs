@@ -79,6 +79,8 @@ impl Origin {
                 ..ReloadReport::default()
             });
         }
+        // The last change must have come to its end.
+        is_live(shared);
         let changes = apply(config, shared).map_err(|error| format!("{error:#}"))?;
         let live_microseconds = is_live(shared).then(|| microseconds_since(begun));
         info!(?changes, microseconds = live_microseconds, "configuration was read again");
@@ -150,16 +152,11 @@ fn apply(config: &Config, shared: &Shared) -> anyhow::Result<Changes> {
 /// Waits until no worker holds the tables that were there before; false when it takes too long.
 fn is_live(shared: &Shared) -> bool {
     let begun = Instant::now();
-    // First it is published, and then the copy that was replaced is nobody's.
-    let mut steps = 0;
-    while steps < 2 {
-        if shared.services().publish() {
-            steps += 1;
-        } else if begun.elapsed() > LIVE_PATIENCE {
+    while !shared.services().publish() {
+        if begun.elapsed() > LIVE_PATIENCE {
             return false;
-        } else {
-            std::thread::sleep(LIVE_LOOK);
         }
+        std::thread::sleep(LIVE_LOOK);
     }
     true
 }

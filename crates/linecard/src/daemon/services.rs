@@ -2,16 +2,36 @@
 //!
 //! Each service has the same rooms: `new` from the configuration; `for_worker`, what a worker's thread takes
 //! along; `prepare`, which judges another configuration and changes nothing; `commit`, which cannot fail;
-//! `publish`, until the workers have it; and a report. A configuration is put in force when all services have
-//! prepared it, so all of it is or nothing.
+//! `publish`, until the workers have it; `remove`, what goes last; and a report. A configuration is put in force when
+//! all services have prepared it, so all of it is or nothing.
+//!
+//! **In which order.** Each service has tables of its own, which a worker takes up one by one, so for a moment it
+//! may have new ones of this and old ones of that. Rules name policers by their slots, and a packet that is brought to
+//! a policer that is not there passes: if the slot went before the rule, or came after it, packets would pass
+//! unpoliced. And what one service has done before, another may do from now on. So a change has three phases, and
+//! each begins when no worker has tables from before the last one ([`Phase`]):
+//!
+//! 1. what is used by others, and what refuses more than before: policers that are new or told something else,
+//!    also at ports, and checks of sources;
+//! 2. the filters of all ports and directions, in one publication, with their rules' policers and counters;
+//! 3. what nothing uses any more: policers that are gone, ports without one, checks that are switched off.
+//!
+//! So a packet meets what was before or what is now, and for an instant perhaps both, but never neither. Connections
+//! are no part of it: their table stays, and limits and timeouts are single words. Nor is protection, whose limits the
+//! classifiers read; packets that workers must see from now on are led there before the first phase.
+//!
+//! A further change begins when the last one has come to its end. Else a slot or a counter that was given back could
+//! have its next owner while a worker still has the rule of the one before, and would meter or count there for both. A
+//! worker that is late so refuses the reload, not a packet.
 //!
 //! The lock around this is held by the control loop and the API's thread, never by a worker.
 
+use anyhow::ensure;
 use ipnet::IpNet;
 use linecard_control::config::{Config, MartianFilter, PortServices, ReversePath};
 use linecard_forwarder::{Explainer, Worker};
 use linecard_services::filter::{FilterStats, FilterTables};
-use linecard_tables::publication::Subscription;
+use linecard_tables::publication::{Absorb, Publish, Subscription, Writer};
 
 use super::connections::{Connections, WorkerConnections};
 use super::filters::{self, Filters};
@@ -26,6 +46,17 @@ pub(super) struct Services {
     pub(super) source_checks: SourceChecks,
     /// What stands at each port.
     ports: Vec<AtPort>,
+    phase: Phase,
+}
+
+/// What the workers are being given of a change. See above.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Additions,
+    Filters,
+    Removals,
+    /// They have all of it, and nothing else.
+    Live,
 }
 
 /// What a configuration that was put in force has changed.
@@ -75,6 +106,7 @@ impl Services {
             policers: Policers::new(workers),
             source_checks: SourceChecks::new(),
             ports: vec![AtPort::default(); config.ports.len()],
+            phase: Phase::Live,
         };
         services.apply(config, || Ok(()))?;
         Ok(services)
@@ -103,12 +135,17 @@ impl Services {
     /// Puts a configuration in force, all of it or nothing. `begin` is called when nothing but it can fail.
     ///
     /// # Errors
-    /// What the tables cannot take; everything is as it was.
+    /// What the tables cannot take, or a worker that is late to take up the change before; everything is as it was.
     pub(super) fn apply(
         &mut self,
         config: &Config,
         begin: impl FnOnce() -> anyhow::Result<()>,
     ) -> anyhow::Result<Changes> {
+        ensure!(
+            self.publish(),
+            "a worker has not taken up yet what was put in force last: try again, and if that does not help see \
+             `linecard show health`"
+        );
         let policers = self.policers.prepare(config)?;
         let filters = self.filters.prepare(config, policers.slots())?;
         let source_checks = self.source_checks.prepare(config)?;
@@ -120,6 +157,7 @@ impl Services {
         };
         self.source_checks.commit(source_checks);
         self.connections.commit(config);
+        self.phase = Phase::Additions;
         self.publish();
         Ok(changes)
     }
@@ -133,15 +171,35 @@ impl Services {
         changed.map(|(port, _)| port.name.clone()).collect()
     }
 
-    /// Hands what has changed to the workers; to be called until it returns true, as long as a worker holds
-    /// a copy that is to be changed.
+    /// Hands what has changed to the workers, phase by phase; to be called until it returns true: when they all have
+    /// it, and none has anything of before.
     pub(super) fn publish(&mut self) -> bool {
-        let policers = self.policers.publish();
-        // A rule names the slot of a policer, which must be there before the rule is.
-        let filters = !self.policers.is_pending() && self.filters.publish();
-        let source_checks = self.source_checks.publish();
-        policers && filters && source_checks
+        loop {
+            let (is_done, next) = match self.phase {
+                Phase::Additions => {
+                    (self.policers.publish() & self.source_checks.publish(), Phase::Filters)
+                }
+                Phase::Filters => (self.filters.publish(), Phase::Removals),
+                Phase::Removals => {
+                    (self.policers.publish() & self.source_checks.publish(), Phase::Live)
+                }
+                Phase::Live => return true,
+            };
+            if !is_done {
+                return false;
+            }
+            self.phase = next;
+            if next == Phase::Removals {
+                self.policers.remove();
+                self.source_checks.remove();
+            }
+        }
     }
+}
+
+/// Publishes what waits, if anything does; true when no reader has what was before.
+pub(super) fn is_live<T: Absorb<Op>, Op>(writer: &mut Writer<T, Op>) -> bool {
+    writer.publish() == Publish::Published && writer.settle() == Publish::Published
 }
 
 /// One worker's part of the services; goes to its thread.
@@ -166,3 +224,6 @@ impl WorkerServices {
         worker.source(&tables, stats);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,13 +4,15 @@
 //! addresses follows for these checks too; here is only which port asks for what.
 
 use anyhow::ensure;
-use linecard_control::config::Config;
+use linecard_control::config::{Config, PortServices};
 use linecard_packet::PortId;
 use linecard_services::source::{
-    FeasibleList, PortCheck, SourceCapacities, SourceStats, SourceStatsReader, SourceTables,
-    SourceUpdate,
+    FeasibleList, MartianFilter, PortCheck, ReversePath, SourceCapacities, SourceStats,
+    SourceStatsReader, SourceTables, SourceUpdate,
 };
-use linecard_tables::publication::{Publish, Subscription, Writer};
+use linecard_tables::publication::{Subscription, Writer};
+
+use super::services::is_live;
 
 /// What a worker needs to check sources.
 pub(super) type WorkerPart = (Subscription<SourceTables>, SourceStats);
@@ -21,13 +23,18 @@ pub(super) struct SourceChecks {
     capacities: SourceCapacities,
     /// Lists in use: those beyond are empty.
     lists: usize,
+    /// By port.
+    checks: Vec<PortCheck>,
     readers: Vec<SourceStatsReader>,
+    /// What is to be published when filters are.
+    later: Vec<SourceUpdate>,
 }
 
 /// Checks that are ready to be put in force.
 pub(super) struct Prepared {
     updates: Vec<SourceUpdate>,
     lists: usize,
+    checks: Vec<PortCheck>,
 }
 
 impl SourceChecks {
@@ -36,7 +43,14 @@ impl SourceChecks {
         let capacities = SourceCapacities::default();
         let tables = || SourceTables::new(&capacities);
         let writer = Writer::new(tables(), tables());
-        Self { writer, capacities, lists: 0, readers: Vec::new() }
+        Self {
+            writer,
+            capacities,
+            lists: 0,
+            checks: Vec::new(),
+            readers: Vec::new(),
+            later: Vec::new(),
+        }
     }
 
     pub(super) fn for_worker(&mut self) -> WorkerPart {
@@ -75,37 +89,50 @@ impl SourceChecks {
         for number in lists..self.lists {
             updates.push(SourceUpdate::SetFeasible(FeasibleList(number as u16), Vec::new()));
         }
-        for (number, port) in (0..).zip(&config.ports) {
-            let services = &port.services;
-            let check = PortCheck {
-                reverse_path: services.reverse_path,
-                feasible: services.feasible_sources.map(|list| FeasibleList(list as u16)),
-                martians: services.martians,
-            };
-            updates.push(SourceUpdate::SetPort(PortId(number), check));
-        }
-        Ok(Prepared { updates, lists })
+        let check = |services: &PortServices| PortCheck {
+            reverse_path: services.reverse_path,
+            feasible: services.feasible_sources.map(|list| FeasibleList(list as u16)),
+            martians: services.martians,
+        };
+        let checks: Vec<_> = config.ports.iter().map(|port| check(&port.services)).collect();
+        let ports = (0..).map(PortId).zip(&checks);
+        updates.extend(ports.map(|(port, check)| SourceUpdate::SetPort(port, *check)));
+        Ok(Prepared { updates, lists, checks })
     }
 
-    /// Puts in force what was prepared; to be published.
+    /// Puts in force what was prepared; to be published, and before the filters if no port loses a check. Else all of
+    /// it waits for [`Self::remove`]: ports name lists by numbers that mean other lists then.
     pub(super) fn commit(&mut self, prepared: Prepared) {
         self.lists = prepared.lists;
-        for update in prepared.updates {
+        let before = std::mem::replace(&mut self.checks, prepared.checks);
+        self.later = prepared.updates;
+        if !before.iter().zip(&self.checks).any(|(before, now)| loses_a_check(before, now)) {
+            self.remove();
+        }
+    }
+
+    /// Puts in force what waited for the filters, which may have taken the place of a check; to be published.
+    pub(super) fn remove(&mut self) {
+        for update in self.later.drain(..) {
             self.writer.append(update);
         }
     }
 
-    /// Hands what has changed to the workers; to be called until it returns true, as long as a worker holds
-    /// the copy that is to be changed.
+    /// Hands what has changed to the workers; to be called until it returns true: when no worker has what was
+    /// before.
     pub(super) fn publish(&mut self) -> bool {
-        if self.writer.pending() == 0 {
-            return self.writer.settle() == Publish::Published;
-        }
-        self.writer.publish() == Publish::Published
+        is_live(&mut self.writer)
     }
 
     /// Packets that passed a reverse-path check since the tables had no room for all routes.
     pub(super) fn unverified_packets(&self) -> u64 {
         self.readers.iter().map(SourceStatsReader::unverified).sum()
     }
+}
+
+/// Whether a check of a port is switched off.
+fn loses_a_check(before: &PortCheck, now: &PortCheck) -> bool {
+    let off = (ReversePath::Off, MartianFilter::Off);
+    (before.reverse_path != off.0 && now.reverse_path == off.0)
+        || (before.martians != off.1 && now.martians == off.1)
 }

@@ -14,7 +14,7 @@ pub use config::{
     ColourAction, PoliceCapacities, Policer, SourcePrefixes, assured_forwarding_colour,
 };
 pub use meters::PolicerMeters;
-pub use roster::{Enrolled, Roster, RosterFull};
+pub use roster::{Enrolled, Enrolment, Roster, RosterFull};
 pub use stage::{PoliceScratch, imagine, process, process_watched};
 pub use stats::{PoliceStats, PoliceStatsReader, PolicerTotals};
 pub use table::{PoliceTables, PoliceUpdate, PolicerId};

@@ -40,6 +40,23 @@ impl fmt::Display for RosterFull {
 
 impl std::error::Error for RosterFull {}
 
+/// What has to be published to make the policers of a roster those there are.
+#[derive(Debug, Default)]
+pub struct Enrolment {
+    /// Before rules bring packets to the new ones.
+    pub additions: Vec<PoliceUpdate>,
+    /// When no rule brings packets to the old ones any more: what is brought to a policer that is not there passes.
+    pub removals: Vec<PoliceUpdate>,
+}
+
+impl Enrolment {
+    /// All of it in order, where no rule brings packets meanwhile.
+    #[must_use]
+    pub fn all(self) -> Vec<PoliceUpdate> {
+        self.additions.into_iter().chain(self.removals).collect()
+    }
+}
+
 /// All policers by name.
 #[derive(Debug, Clone)]
 pub struct Roster {
@@ -66,14 +83,12 @@ impl Roster {
         self.by_name.iter().map(|(name, enrolled)| (name.as_str(), enrolled))
     }
 
-    /// Makes these the policers there are, and says what has to be published for it.
+    /// Makes these the policers there are, and says what has to be published for it. No worker may still be
+    /// without what an earlier call has said: slots that it freed are given out again.
     ///
     /// # Errors
     /// [`RosterFull`]
-    pub fn enrol(
-        &mut self,
-        wanted: &BTreeMap<String, Policer>,
-    ) -> Result<Vec<PoliceUpdate>, RosterFull> {
+    pub fn enrol(&mut self, wanted: &BTreeMap<String, Policer>) -> Result<Enrolment, RosterFull> {
         if wanted.len() > self.policers_max as usize {
             return Err(RosterFull { policers_max: self.policers_max });
         }
@@ -83,12 +98,11 @@ impl Roster {
         };
         let gone: Vec<_> = before.extract_if(.., |name, it| !stays(name, it)).collect();
         let taken: BTreeSet<u32> = before.values().map(|enrolled| enrolled.id.0).collect();
-        // A filter may still bring packets to those that are gone: another one is there last of all.
+        // Rules bring packets to those that are gone until filters are published: others are there last of all.
         let freed: Vec<u32> = gone.iter().map(|(_, enrolled)| enrolled.id.0).collect();
         let unused = |slot: &u32| !taken.contains(slot) && !freed.contains(slot);
         let mut free = (0..self.policers_max).filter(unused).chain(freed.iter().copied());
-        let removals = gone.iter().map(|(_, enrolled)| PoliceUpdate::RemovePolicer(enrolled.id));
-        let mut updates: Vec<_> = removals.collect();
+        let mut additions = Vec::new();
         for (name, policer) in wanted {
             let mut enrolled = before.remove(name).unwrap_or_else(|| {
                 self.incarnations = self.incarnations.wrapping_add(1).max(1);
@@ -100,7 +114,11 @@ impl Roster {
                 }
             });
             enrolled.policer = *policer;
-            updates.push(PoliceUpdate::SetPolicer {
+            // With it goes what was told of the ports of one by port that had the slot.
+            if freed.contains(&enrolled.id.0) {
+                additions.push(PoliceUpdate::RemovePolicer(enrolled.id));
+            }
+            additions.push(PoliceUpdate::SetPolicer {
                 id: enrolled.id,
                 incarnation: enrolled.incarnation,
                 policer: *policer,
@@ -108,7 +126,10 @@ impl Roster {
             });
             self.by_name.insert(name.clone(), enrolled);
         }
-        Ok(updates)
+        let is_taken = |slot: u32| self.by_name.values().any(|enrolled| enrolled.id.0 == slot);
+        let removals = freed.into_iter().filter(|slot| !is_taken(*slot));
+        let removals = removals.map(|slot| PoliceUpdate::RemovePolicer(PolicerId(slot))).collect();
+        Ok(Enrolment { additions, removals })
     }
 }
 
@@ -147,18 +168,34 @@ mod tests {
     fn who_stays_keeps_slot_incarnation_and_pool() {
         let mut roster = Roster::new(2);
         let both = wanted(&[("a", policer(1)), ("b", policer(2))]);
-        assert_eq!(roster.enrol(&both).expect("two fit").len(), 2);
+        assert_eq!(roster.enrol(&both).expect("two fit").all().len(), 2);
         let b = roster.get("b").expect("it was enrolled").clone();
 
         let other = wanted(&[("b", policer(3)), ("c", policer(4))]);
         let updates = roster.enrol(&other).expect("two fit");
-        assert!(matches!(updates[0], PoliceUpdate::RemovePolicer(PolicerId(0))));
+        // There is no other slot for c, so a must go first; and is not removed again when c is there.
+        assert!(matches!(updates.additions[1], PoliceUpdate::RemovePolicer(PolicerId(0))));
+        assert!(updates.removals.is_empty(), "{updates:?}");
         let stayed = roster.get("b").expect("it stayed");
         assert_eq!((stayed.id, stayed.incarnation), (b.id, b.incarnation));
         assert!(Arc::ptr_eq(&stayed.pool, &b.pool));
         let c = roster.get("c").expect("it was enrolled");
         assert_eq!((c.id, c.incarnation.get()), (PolicerId(0), 3), "the slot of a, but not a");
         assert!(roster.get("a").is_none());
+    }
+
+    #[test]
+    fn who_goes_is_there_until_nobody_brings_packets() {
+        let mut roster = Roster::new(3);
+        roster.enrol(&wanted(&[("a", policer(1)), ("b", policer(2))])).expect("two fit");
+        let updates = roster.enrol(&wanted(&[("c", policer(3))])).expect("three fit");
+        assert_eq!(roster.get("c").expect("it was enrolled").id, PolicerId(2));
+        assert!(!updates.additions.iter().any(|it| matches!(it, PoliceUpdate::RemovePolicer(_))));
+        let removed = |update: &PoliceUpdate| match update {
+            PoliceUpdate::RemovePolicer(id) => id.0,
+            other => panic!("{other:?} is no removal"),
+        };
+        assert_eq!(updates.removals.iter().map(removed).collect::<Vec<_>>(), [0, 1]);
     }
 
     #[test]

@@ -135,6 +135,12 @@ impl PoliceTables {
         self.ports.is_empty()
     }
 
+    /// Whether there is a policer in a slot: else packets that are brought there pass.
+    #[must_use]
+    pub fn has(&self, id: PolicerId) -> bool {
+        self.policer(id.0).is_some()
+    }
+
     /// Whether a policer has a meter for each source.
     #[inline]
     pub(super) fn has_sources(&self) -> bool {
