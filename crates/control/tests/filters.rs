@@ -108,6 +108,8 @@ fn mistakes_point_into_the_match() {
 ipv4 \
   source 192.0.2.1/24""", action = "drop" },
     { match = "tcp\u0020\u0020prot 6", action = "drop" },
+    { match = "icmp destination-port 53", action = "drop" },
+    { match = "udp destination-port 9-8", action = "drop" },
 ]
 "#,
     )));
@@ -118,6 +120,8 @@ ipv4 \
             "11:20 `tcp-flags syn` udp has no TCP flags",
             "14:10 `192.0.2.1/24` `192.0.2.1/24` has bits set behind its prefix length",
             "15:31 `prot` unknown term `prot`",
+            "16:21 `destination-port 53` icmp has no ports",
+            "17:37 `9-8` the range 9-8 is empty",
         ]
     );
 }

@@ -238,7 +238,73 @@ fn the_kernel_forwards_nothing_round_the_filter_of_an_output(mode: PortMode) {
     assert_options_are_filtered(&topology, &daemon);
 }
 
+/// Packets that the classifiers of all ports have left to the kernel for their options.
+fn options_passed(daemon: &Daemon) -> u64 {
+    let of = |name: &str| {
+        ["ipv4_options", "ipv6_hop_by_hop"].map(|reason| daemon.passed(name, reason)).iter().sum()
+    };
+    daemon.ports().ports.iter().map(|port| -> u64 { of(&port.name) }).sum()
+}
+
+/// Sends packets that the filter would drop, and waits until the server has got them.
+fn send_options_through(topology: &RouterTopology) {
+    let far = &topology.path_a.far;
+    let client = topology.client_link.near.interface;
+    let client = FrameSocket::open(&topology.client, client).expect("a packet socket");
+    let seen = FrameSocket::open(&topology.server, far.interface).expect("one");
+    let services: [IpAddr; 2] = [far.ipv4.addr().into(), far.ipv6.addr().into()];
+    for service in services {
+        let packet = with_options(topology, service, PORT);
+        client.send(&packet).expect("sent");
+        let upper = &packet[packet.len() - 26..];
+        let came = seen.receive_first(DEADLINE, |frame| {
+            frame.direction == Direction::Received && frame.bytes.ends_with(upper)
+        });
+        came.unwrap_or_else(|error| panic!("{service}: {error}"));
+    }
+}
+
+/// While no port has a service, packets with options are the kernel's; with the first filter they are judged,
+/// though it comes by a reload, and what goes on without one goes through again.
+fn options_are_judged_from_the_reload_on_that_brings_a_filter(mode: PortMode) {
+    let topology = topology();
+    let without = Options::of_router(&topology, mode);
+    let with = options(&topology, mode, "filter_in", &drop_load());
+    let mut daemon = Daemon::start(&topology.router, &without);
+    wait_reachable(&topology, &daemon, false);
+    wait_reachable(&topology, &daemon, true);
+    send_options_through(&topology);
+    assert_eq!(options_passed(&daemon), 2, "no worker has to see them");
+    assert_eq!(daemon.punted(PuntReason::Ipv4Options), 0);
+
+    daemon.configure(&with);
+    let report = daemon.client().reload().expect("it is right");
+    assert_eq!(report.needs_restart, [""; 0]);
+    assert_options_are_filtered(&topology, &daemon);
+    assert_eq!(options_passed(&daemon), 2, "workers get them all");
+
+    // The last service goes. Who gets the packets is nobody's business but theirs; nothing drops them any more.
+    daemon.configure(&without);
+    daemon.client().reload().expect("it is right");
+    let dropped = daemon.dropped(DropReason::Filtered);
+    send_options_through(&topology);
+    assert_eq!(daemon.dropped(DropReason::Filtered), dropped);
+
+    daemon.configure(&with);
+    daemon.client().reload().expect("it is right");
+    let passed = options_passed(&daemon);
+    send_in_vain(&topology, &daemon, false);
+    let client = topology.client_link.near.interface;
+    let client = FrameSocket::open(&topology.client, client).expect("a packet socket");
+    let before = daemon.dropped(DropReason::Filtered);
+    let service = topology.path_a.far.ipv4.addr().into();
+    client.send(&with_options(&topology, service, PORT)).expect("sent");
+    daemon.assert_count("judged again", before + 1, |it| it.dropped(DropReason::Filtered));
+    assert_eq!(options_passed(&daemon), passed, "workers get them all again");
+}
+
 common::for_each_port_mode!(
     options_lead_round_no_filter_of_an_input,
+    options_are_judged_from_the_reload_on_that_brings_a_filter,
     the_kernel_forwards_nothing_round_the_filter_of_an_output,
 );
