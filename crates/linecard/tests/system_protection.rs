@@ -262,7 +262,11 @@ fn limits_are_read_again_and_shown() {
     daemon.configure(&with("[protection.ssh]\nrate_packets_per_second = 7\n"));
     let report = daemon.client().reload().expect("the file is right");
     assert_eq!(report.needs_restart, Vec::<String>::new());
+    assert_eq!(report.changed_sections, ["[protection]"]);
+    assert!(daemon.log().contains("reload: changed sections: [protection]"), "{}", daemon.log());
     assert_eq!(ssh(&daemon), (7, 200));
+    let report = daemon.client().reload().expect("the file is right");
+    assert_eq!(report.changes().count(), 0, "{report:?}");
     let shown = common::text(&daemon.show(&["protection", "--all"]).stdout);
     assert!(shown.contains("TCP to port 22"), "{shown}");
 

@@ -254,6 +254,7 @@ fn a_source_begins_as_many_as_it_may_and_a_reload_gives_it_more() {
     daemon.configure(&limit(1000));
     let report = daemon.client().reload().expect("it is right");
     assert!(report.needs_restart.is_empty() && report.changed_filters.is_empty(), "{report:?}");
+    assert_eq!(report.changed_sections, ["[connections]"]);
     let came = sent("below the limit");
     came.wait_packets(50, DEADLINE);
     assert_eq!(came.stop().packets, 50);

@@ -12,6 +12,7 @@ mod packet_text;
 pub mod policers;
 pub mod ports;
 pub mod protection;
+pub mod reload;
 pub mod route_cache;
 pub mod routes;
 pub mod trace;
@@ -20,13 +21,14 @@ pub use connections::{
     ConnectionQuery, ConnectionReport, ConnectionStateReport, ConnectionSummary, ConnectionsReport,
 };
 pub use drops::{DropsReport, PortPackets, ReasonReport};
-pub use filters::{FilterReport, FiltersReport, ReloadReport, RuleReport};
+pub use filters::{FilterReport, FiltersReport, RuleReport};
 pub use health::{HealthReport, HealthState};
 pub use neighbours::{NeighbourReport, NeighbourState, NeighboursReport};
 pub use packet_text::packet_text;
 pub use policers::{PoliceSourcesReport, PolicerReport, PolicersReport};
 pub use ports::{PassedReport, PortReport, PortState, PortsReport};
 pub use protection::{ClassReport, PortProtectionReport, ProtectionReport};
+pub use reload::ReloadReport;
 pub use route_cache::{
     ObstacleReport, PortRouteCacheReport, PortService, RedirectTarget, RouteCacheObstacle,
     RouteCacheReport, RouteCacheState,

@@ -122,6 +122,13 @@ impl Filters {
         prepared.changes
     }
 
+    /// Writes into the log which there are.
+    pub(super) fn log(&self) {
+        for ConfiguredFilter { name, rules, .. } in self.held.iter().map(|held| &held.configured) {
+            info!(filter = name, rules = rules.len(), "filter is in force");
+        }
+    }
+
     /// Tells the workers what stands where from now on.
     fn attach(&mut self, config: &Config, held: Vec<Held>) {
         self.held = held;
@@ -355,7 +362,6 @@ impl Counters {
             }
             None => Arc::new(Program::of_rules(&rules, default, counters, capacities)?),
         };
-        info!(filter = configured.name, rules = rules.len(), "filter is ready");
         let policers = policers.to_vec();
         Ok(Held { configured: configured.clone(), program, counted, policers })
     }

@@ -286,17 +286,17 @@ impl ServedPort {
         }
     }
 
-    /// Other limits from now on, if these are others; protection cannot be switched on or off.
-    pub(super) fn set_limits(&mut self, limits: &ProtectionLimits) -> io::Result<()> {
+    /// Other limits from now on, if these are others, and whether they are; protection cannot be switched on or off.
+    pub(super) fn set_limits(&mut self, limits: &ProtectionLimits) -> io::Result<bool> {
         if self.limits.is_none_or(|old| old == *limits) {
-            return Ok(());
+            return Ok(false);
         }
         match &self.side {
             KernelSide::Xdp(port, _) => port.set_limits(limits)?,
             KernelSide::Packet(gate) => gate.set_limits(limits)?,
         }
         self.limits = Some(*limits);
-        Ok(())
+        Ok(true)
     }
 
     /// Whether workers get packets with options and hop-by-hop headers, which only services want to see.

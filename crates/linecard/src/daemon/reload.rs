@@ -3,6 +3,7 @@
 //! What was read last is kept with its text, so that only rules that have changed are judged again; the search
 //! for rules that never match, which takes longer than all the rest, comes when the filters are in force.
 
+use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use linecard_control::config::{Config, Document, PortServices};
 use linecard_observe::ReloadReport;
 use tracing::{info, warn};
 
+use super::ports::ServedPort;
 use super::services::Changes;
 use super::source::Shared;
 use crate::unserved;
@@ -73,6 +75,8 @@ impl Origin {
         needs_restart
             .extend(shared.services().connections.needs_restart(config).map(str::to_owned));
         if !needs_restart.is_empty() {
+            let sections = needs_restart.join(", ");
+            info!("reload: nothing is brought in force, since this takes a restart: {sections}");
             return Ok(ReloadReport {
                 needs_restart,
                 read_microseconds,
@@ -83,27 +87,30 @@ impl Origin {
         is_live(shared);
         let changes = apply(config, shared).map_err(|error| format!("{error:#}"))?;
         let live_microseconds = is_live(shared).then(|| microseconds_since(begun));
-        info!(?changes, microseconds = live_microseconds, "configuration was read again");
-        if let Some(limits) = &config.protection {
-            for port in shared.ports().iter_mut() {
-                if let Err(error) = port.set_limits(limits) {
-                    warn!(port = port.interface.name, %error, "its protection keeps the old limits");
-                }
-            }
-        }
-        *document = next;
-        let warnings = document.warnings().into_iter().map(|warning| warning.message);
-        Ok(ReloadReport {
+        let mut report = ReloadReport {
             changed_filters: changes.filters.changed,
             removed_filters: changes.filters.removed,
             changed_policers: changes.policers.changed,
             removed_policers: changes.policers.removed,
             changed_ports: changes.ports,
-            needs_restart,
-            warnings: warnings.collect(),
             read_microseconds,
             live_microseconds,
-        })
+            ..ReloadReport::default()
+        };
+        if let Some(limits) = &config.protection {
+            let mut ports = shared.ports();
+            let set =
+                |port: &mut ServedPort| (port.interface.name.clone(), port.set_limits(limits));
+            note_limits(&mut report, ports.iter_mut().map(set));
+        }
+        if document.config().connections != config.connections {
+            report.changed_sections.push("[connections]".to_owned());
+        }
+        log(&report);
+        *document = next;
+        let warnings = document.warnings().into_iter().map(|warning| warning.message);
+        report.warnings = warnings.collect();
+        Ok(report)
     }
 
     /// Sections in which a file differs from what the daemon was started with, but for what can be changed.
@@ -129,6 +136,37 @@ impl Origin {
         .filter(|(differs, _)| *differs)
         .map(|(_, section)| section.to_owned())
         .collect()
+    }
+}
+
+/// Notes of each port, by name, whether it has other limits now.
+fn note_limits(report: &mut ReloadReport, ports: impl Iterator<Item = (String, io::Result<bool>)>) {
+    let mut has_changed = false;
+    for (port, outcome) in ports {
+        match outcome {
+            Ok(changed) => has_changed |= changed,
+            Err(error) => {
+                report
+                    .failures
+                    .push(format!("port {port} keeps its limits of [protection]: {error}"));
+            }
+        }
+    }
+    report.changed_sections.extend(has_changed.then(|| "[protection]".to_owned()));
+}
+
+/// Writes what has changed into the log, a line each.
+fn log(report: &ReloadReport) {
+    for (what, names) in report.changes() {
+        info!("reload: {what}: {}", names.join(", "));
+    }
+    for failure in &report.failures {
+        warn!("reload: {failure}");
+    }
+    match report.live_microseconds {
+        _ if report.changes().next().is_none() => info!("reload: nothing has changed"),
+        Some(microseconds) => info!(microseconds, "reload: in force"),
+        None => warn!("reload: in force, but a worker is late to take it up"),
     }
 }
 
@@ -163,4 +201,24 @@ fn is_live(shared: &Shared) -> bool {
 
 fn microseconds_since(begun: Instant) -> u64 {
     u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_that_a_port_has_not_taken_are_failures() {
+        let mut report = ReloadReport::default();
+        let none = [("a".to_owned(), Ok(false)), ("b".to_owned(), Ok(false))];
+        note_limits(&mut report, none.into_iter());
+        assert_eq!(report, ReloadReport::default());
+        let refused = io::Error::from_raw_os_error(libc::EPERM);
+        let some = [("a".to_owned(), Ok(true)), ("b".to_owned(), Err(refused))];
+        note_limits(&mut report, some.into_iter());
+        assert_eq!(report.changed_sections, ["[protection]"]);
+        assert_eq!(report.failures.len(), 1);
+        let failure = &report.failures[0];
+        assert!(failure.starts_with("port b keeps its limits of [protection]: "), "{failure}");
+    }
 }

@@ -109,6 +109,7 @@ impl Services {
             phase: Phase::Live,
         };
         services.apply(config, || Ok(()))?;
+        services.filters.log();
         Ok(services)
     }
 
