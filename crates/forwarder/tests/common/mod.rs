@@ -264,6 +264,8 @@ fn updates() -> Vec<RouteUpdate> {
         ("2001:db8:1::1/128", NextHop::Special(Special::Local)),
         ("2001:db8:20::/48", gateway(2)),
         ("2001:db8:25::/48", NextHop::Special(Special::Blackhole)),
+        // A broadcast address of the router's network.
+        ("10.1.0.255/32", NextHop::Special(Special::Local)),
     ];
     for (number, (prefix, next_hop)) in routes.iter().enumerate() {
         let id = number as u32;

@@ -105,7 +105,13 @@ fn nobody_is_told_about_errors_fragments_and_groups() {
     let short = Ipv4 { protocol: Some(Protocol::ICMPV4), ..transit() };
     let reserved = Ipv4 { source: [240, 0, 0, 1].into(), ..transit() };
     let later = Extension::fragment(64, false, 7);
+    let from = |source: &str| in4(ipv4(source, "10.1.0.9"));
+    let from6 = |source: &str| in6(ipv6(source, "2001:db8:20::1"));
     let cases = vec![
+        case("from the router's own address", from("10.1.0.1"), silent()),
+        case("from a broadcast of its networks", from("10.1.0.255"), silent()),
+        case("to a broadcast of its networks", in4(ipv4("10.0.0.2", "10.1.0.255")), silent()),
+        case("IPv6 from its own address", from6("2001:db8:1::1"), silent()),
         case("an error", icmp4(3), silent()),
         case("time exceeded", icmp4(11), silent()),
         case("ICMP cut short", to_router().ipv4(short).payload(&[8, 0, 0]), silent()),

@@ -3,21 +3,24 @@
 //! The reply is made in the rejected packet's own frame: two headers grow into the headroom in front of it, and
 //! what is too much is cut off behind. So a flood that is rejected takes no packet memory, and copies nothing.
 //!
-//! Nobody is told about what RFC 1812 4.3.2.7 and RFC 4443 2.4 (e) name: ICMP errors, fragments but the first,
-//! and packets to or from what is no single host; nor about frames that are not for the router. Of IPv6
-//! the RFC lets later fragments be answered, but whether one is part of an error cannot be seen.
+//! Nobody is told about what RFC 1122 3.2.2, RFC 1812 4.3.2.7 and RFC 4443 2.4 (e) name: ICMP errors, fragments but the
+//! first, and packets to or from what is no single host; nor about frames that are not for the router. Of IPv6
+//! the RFC lets later fragments be answered, but whether one is part of an error cannot be seen. What has an address of
+//! the router's own on either side is not answered either: as a source it is forged, and the answer would be the router's
+//! to itself; and the tables tell it from a broadcast address of the router's networks in no way.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use linecard_io::{Frame, PacketMemory};
 use linecard_packet::{Layer3, Metadata, Withheld};
+use linecard_tables::lpm::NO_ROUTE;
 use linecard_wire::icmp_error::{
     FRONT_IPV4, FRONT_IPV6, LENGTH_MAX_IPV4, LENGTH_MAX_IPV6, write_ipv4, write_ipv6,
 };
 use linecard_wire::ip::Protocol;
 use linecard_wire::{MacAddress, icmpv4, icmpv6, ipv4, ipv6, ipv6_extension};
 
-use crate::route::RouteTables;
+use crate::route::{ReverseRoute, RouteTables};
 
 /// Ethernet header and two VLAN tags.
 const LINK_HEADER_MAX: usize = 22;
@@ -60,14 +63,24 @@ impl RejectReply {
         if !is_for_us || sender[0] & 1 != 0 || link_length > LINK_HEADER_MAX {
             return Err(unanswerable);
         }
+        let is_own = |groups: [u32; 2]| {
+            let reverse = |group| routes.reverse(group, metadata.in_interface);
+            groups.into_iter().any(|group| reverse(group) == ReverseRoute::Local)
+        };
         let (addresses, length_max, front) = match metadata.layer3 {
             Layer3::Ipv4 => {
-                let sender = sender_ipv4(network).ok_or(unanswerable)?;
+                let ends = ends_ipv4(network).ok_or(unanswerable)?;
+                let mut groups = [NO_ROUTE; 2];
+                routes.groups_ipv4(&ends.map(Ipv4Addr::to_bits), &mut groups);
+                let sender = (!is_own(groups)).then_some(ends[0]).ok_or(unanswerable)?;
                 let own = interface.ipv4.ok_or(Withheld::RejectNoAddress)?;
                 (Addresses::Ipv4(own, sender), LENGTH_MAX_IPV4, FRONT_IPV4)
             }
             Layer3::Ipv6 => {
-                let sender = sender_ipv6(network).ok_or(unanswerable)?;
+                let ends = ends_ipv6(network).ok_or(unanswerable)?;
+                let mut groups = [NO_ROUTE; 2];
+                routes.groups_ipv6(&ends.map(Ipv6Addr::to_bits), &mut groups);
+                let sender = (!is_own(groups)).then_some(ends[0]).ok_or(unanswerable)?;
                 let own = interface.ipv6.ok_or(Withheld::RejectNoAddress)?;
                 (Addresses::Ipv6(own, sender), LENGTH_MAX_IPV6, FRONT_IPV6)
             }
@@ -122,8 +135,8 @@ impl RejectReply {
     }
 }
 
-/// Who may be told about a packet, if anybody.
-fn sender_ipv4(network: &[u8]) -> Option<Ipv4Addr> {
+/// Source and destination of a packet, if its sender may be told as far as the packet says.
+fn ends_ipv4(network: &[u8]) -> Option<[Ipv4Addr; 2]> {
     let packet = ipv4::Packet::new(network).ok()?;
     let is_error = packet.protocol() == Protocol::ICMPV4 && {
         // One that is cut short may have been an error.
@@ -133,7 +146,7 @@ fn sender_ipv4(network: &[u8]) -> Option<Ipv4Addr> {
     let is_later = packet.fragment_offset() > 0;
     let (source, destination) = (packet.source(), packet.destination());
     let is_answerable = is_host_ipv4(source) && is_host_ipv4(destination);
-    (is_answerable && !is_error && !is_later).then_some(source)
+    (is_answerable && !is_error && !is_later).then_some([source, destination])
 }
 
 /// RFC 1812 4.3.2.7 and 5.3.7: neither a group nor "this network", a loopback or what is reserved, the limited
@@ -143,7 +156,7 @@ fn is_host_ipv4(address: Ipv4Addr) -> bool {
 }
 
 /// The same for IPv6.
-fn sender_ipv6(network: &[u8]) -> Option<Ipv6Addr> {
+fn ends_ipv6(network: &[u8]) -> Option<[Ipv6Addr; 2]> {
     let packet = ipv6::Packet::new(network).ok()?;
     // Behind a chain that cannot be read there may be an error.
     let upper = packet.upper_layer(ipv6_extension::HEADERS_MAX).ok()?;
@@ -161,5 +174,6 @@ fn sender_ipv6(network: &[u8]) -> Option<Ipv6Addr> {
         !is_none && !address.is_multicast() && address.to_ipv4_mapped().is_none()
     };
     let (source, destination) = (packet.source(), packet.destination());
-    (is_host(source) && is_host(destination) && !is_error && !is_later).then_some(source)
+    let is_answerable = is_host(source) && is_host(destination);
+    (is_answerable && !is_error && !is_later).then_some([source, destination])
 }
