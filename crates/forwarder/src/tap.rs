@@ -54,9 +54,12 @@ impl Default for TapCapacities {
     }
 }
 
-/// Packets of one batch that are traced at the most: to say what happened to one costs microseconds, and the
-/// others wait.
-const TRACED_MAX: usize = 64;
+/// Packets of one batch that an order traces at the most if it takes all that match: to say what happened to one costs
+/// microseconds, and the next ones come with the next batch.
+const TRACED_AT_ONCE: usize = 64;
+/// Packets of one batch that are traced at the most. As many as a batch has: those that an order wants may be any of
+/// them, if it goes by how they end.
+const TRACED_MAX: usize = BATCH_PACKETS_MAX;
 /// Steps of one packet at the most.
 const STEPS_MAX: usize = 24;
 
@@ -132,7 +135,7 @@ impl Tap {
             is_real: true,
             selected: Vec::with_capacity(2 * BATCH_PACKETS_MAX),
             bytes: Vec::with_capacity(capacities.bytes_max),
-            traces: (0..TRACED_MAX).map(|_| steps()).collect(),
+            traces: (0..TRACED_MAX.min(capacities.records_max)).map(|_| steps()).collect(),
             traced: 0,
             writer,
             log_limit: TokenBucket::new(rules::LOG_LIMIT),
@@ -174,7 +177,7 @@ impl Tap {
         }
         let traced = (selection.kind == Kind::Trace).then_some(self.traced as u8);
         if traced.is_some() {
-            let Some(steps) = self.traces.get_mut(self.traced) else { return };
+            let Some(steps) = self.traces.get_mut(self.traced) else { return self.writer.lose() };
             steps.len = 0;
             self.traced += 1;
         }

@@ -8,7 +8,7 @@ use linecard_services::connection::ConnectionState;
 use linecard_services::filter::{Match, States, twin};
 use linecard_tables::publication::Absorb;
 
-use super::Kind;
+use super::{Kind, TRACED_AT_ONCE};
 
 /// Names an order; the control side gives each a number of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,6 +69,13 @@ impl Order {
 
     pub(super) fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Packets of a batch that are selected at the most. Which of them it means may be known only when they have
+    /// ended, and then all must be followed.
+    pub(super) fn selected_max(&self) -> usize {
+        let goes_by_end = self.only_dropped || !self.states.is_any();
+        if self.kind == Kind::Trace && !goes_by_end { TRACED_AT_ONCE } else { usize::MAX }
     }
 
     pub(super) fn snap_bytes(&self) -> u16 {

@@ -109,14 +109,14 @@ impl Watch for Tap {
         let orders = self.orders.take();
         if let Some(orders) = &orders {
             for order in orders.get().iter() {
-                let packets = batch.frames.iter().zip(&batch.metadata);
-                for (place, (frame, metadata)) in packets.enumerate() {
-                    if order.wants(memory.packet(frame), metadata) {
-                        let (place, kind, by) = (place as u8, order.kind(), order.id().0);
-                        let snap_bytes = order.snap_bytes();
-                        let selection = Selection { place, kind, by, snap_bytes };
-                        Self::select(self, selection, batch, memory);
-                    }
+                let packets = batch.frames.iter().zip(&batch.metadata).enumerate();
+                let wanted = packets
+                    .filter(|(_, (frame, metadata))| order.wants(memory.packet(frame), metadata));
+                for (place, _) in wanted.take(order.selected_max()) {
+                    let (place, kind, by) = (place as u8, order.kind(), order.id().0);
+                    let snap_bytes = order.snap_bytes();
+                    let selection = Selection { place, kind, by, snap_bytes };
+                    Self::select(self, selection, batch, memory);
                 }
             }
         }
