@@ -1,5 +1,9 @@
 //! The client: one request, one answer, no waiting for ever.
 
+mod error;
+mod lines;
+mod query;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,6 +21,10 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use crate::routes::Problem;
+use lines::JsonLines;
+use query::{encode, encode_connections, percent_encoded};
+
+pub use error::ClientError;
 
 /// How long a daemon may take for an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -26,74 +34,6 @@ const RELOAD_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a client that is told of packets waits for the next before it looks around.
 const TICK: Duration = Duration::from_millis(100);
-
-/// Lines that arrive in pieces.
-#[derive(Debug, Default)]
-struct JsonLines {
-    bytes: Vec<u8>,
-    /// Up to here they were taken.
-    taken: usize,
-}
-
-impl JsonLines {
-    fn add(&mut self, bytes: &[u8]) {
-        self.bytes.drain(..std::mem::take(&mut self.taken));
-        self.bytes.extend_from_slice(bytes);
-    }
-
-    /// The next whole line.
-    fn next(&mut self) -> Option<&[u8]> {
-        let rest = &self.bytes[self.taken..];
-        let end = rest.iter().position(|byte| *byte == b'\n')?;
-        self.taken += end + 1;
-        Some(&rest[..end])
-    }
-}
-
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// There is no socket, or nobody listens on it.
-    #[error(
-        "no daemon answers on {0}: start one with `linecard run`, or name its socket with --socket"
-    )]
-    NoDaemon(PathBuf),
-    /// The socket's mode keeps this user out.
-    #[error(
-        "this user may not use {0}: run as root or as a member of the socket's group ([api] group \
-         in the daemon's configuration)"
-    )]
-    PermissionDenied(PathBuf),
-    /// The daemon does not answer in time.
-    #[error("the daemon on {0} has not answered for {secs} seconds", secs = ANSWER_TIMEOUT.as_secs())]
-    TimedOut(PathBuf),
-    /// The daemon does not understand the question.
-    #[error("the daemon on {socket} refuses ({status}): {error}")]
-    Refused {
-        /// The socket.
-        socket: PathBuf,
-        /// The HTTP status.
-        status: u16,
-        /// Its words.
-        error: String,
-    },
-    /// What answers does not speak this API.
-    #[error("what answers on {socket} is no daemon of this version: {error}")]
-    NotUnderstood {
-        /// The socket.
-        socket: PathBuf,
-        /// What is wrong.
-        error: String,
-    },
-    /// Anything else.
-    #[error("cannot ask the daemon on {socket}: {error}")]
-    System {
-        /// The socket.
-        socket: PathBuf,
-        /// The reason.
-        error: io::Error,
-    },
-}
 
 /// Asks the daemon behind one socket; each call is a connection of its own and blocks.
 #[derive(Debug, Clone)]
@@ -253,9 +193,8 @@ impl Client {
     ) -> Result<(), ClientError> {
         let body = self.body(query)?;
         self.runtime()?.block_on(async {
-            let answer =
-                tokio::time::timeout(ANSWER_TIMEOUT, self.begin(Method::POST, "/v1/tap", body));
-            let answer = answer.await.map_err(|_| ClientError::TimedOut(self.socket.clone()))??;
+            let answer = self.begin(Method::POST, "/v1/tap", body);
+            let answer = self.in_time(ANSWER_TIMEOUT, answer).await?;
             let (status, mut body) = (answer.status(), answer.into_body());
             let mut lines = JsonLines::default();
             loop {
@@ -277,7 +216,7 @@ impl Client {
                     }
                 }
             }
-            if status == StatusCode::OK { Ok(()) } else { Err(self.refused(status, &lines.bytes)) }
+            if status == StatusCode::OK { Ok(()) } else { Err(self.refused(status, lines.rest())) }
         })
     }
 
@@ -317,15 +256,23 @@ impl Client {
         body: Bytes,
         timeout: Duration,
     ) -> Result<T, ClientError> {
-        let (status, body) = self.runtime()?.block_on(async {
-            let answer = tokio::time::timeout(timeout, self.fetch(method, path, body)).await;
-            answer.unwrap_or_else(|_| Err(ClientError::TimedOut(self.socket.clone())))
-        })?;
+        let (status, body) = self
+            .runtime()?
+            .block_on(async { self.in_time(timeout, self.fetch(method, path, body)).await })?;
         if status == StatusCode::OK {
             return serde_json::from_slice(&body)
                 .map_err(|error| self.not_understood(&error.to_string()));
         }
         Err(self.refused(status, &body))
+    }
+
+    async fn in_time<T>(
+        &self,
+        timeout: Duration,
+        answer: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, ClientError> {
+        let late = |_| ClientError::TimedOut { socket: self.socket.clone(), timeout };
+        tokio::time::timeout(timeout, answer).await.map_err(late)?
     }
 
     async fn fetch(
@@ -381,45 +328,4 @@ impl Client {
     fn not_understood(&self, error: &str) -> ClientError {
         ClientError::NotUnderstood { socket: self.socket.clone(), error: error.to_owned() }
     }
-}
-
-/// The query string. Words of states have letters and underscores; whoever asks for another gets none.
-fn encode_connections(query: &ConnectionQuery) -> String {
-    let mut text = format!("?limit={}&from={}", query.limit, query.from);
-    for (key, value) in [("source", query.source), ("destination", query.destination)] {
-        if let Some(value) = value {
-            text += &format!("&{key}={value}");
-        }
-    }
-    if let Some(state) = &query.state {
-        let is_word = |letter: &char| letter.is_ascii_alphanumeric() || *letter == '_';
-        text += &format!("&state={}", state.chars().filter(is_word).collect::<String>());
-    }
-    text
-}
-
-/// A value of a query string (RFC 3986 2.1): all but unreserved characters escaped.
-fn percent_encoded(value: &str) -> String {
-    let escape = |byte: u8| match byte {
-        b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'.' | b'_' | b'~' => {
-            char::from(byte).to_string()
-        }
-        byte => format!("%{byte:02X}"),
-    };
-    value.bytes().map(escape).collect()
-}
-
-/// The query string; addresses and prefixes need no escape but for `/`, which is allowed there.
-fn encode(query: &RouteQuery) -> String {
-    let mut text = format!("?limit={}", query.limit);
-    let keys = [("prefix", query.prefix), ("after", query.after)];
-    for (key, value) in keys {
-        if let Some(value) = value {
-            text += &format!("&{key}={value}");
-        }
-    }
-    if let Some(covers) = query.covers {
-        text += &format!("&covers={covers}");
-    }
-    text
 }
