@@ -126,26 +126,48 @@ impl Connections {
         tracked.expired += expired as u64;
     }
 
+    /// What readers are shown, to be asked without this and whatever lock it is behind; `None` where nothing is tracked.
+    pub(super) fn view(&self) -> Option<View> {
+        let tracked = self.tracked.as_ref()?;
+        Some(View {
+            config: self.config,
+            tables: Arc::clone(&tracked.tables),
+            readers: tracked.readers.clone(),
+            expired: tracked.expired,
+        })
+    }
+}
+
+/// The connections as readers see them: the tables are the workers' own. To read them takes milliseconds when there are
+/// millions, for which neither a reload nor the control loop has to wait.
+pub(super) struct View {
+    config: ConnectionConfig,
+    tables: Arc<ConnectionTables>,
+    readers: Vec<ConnectionStatsReader>,
+    /// What the control side has forgotten.
+    expired: u64,
+}
+
+impl View {
     /// A page of them.
     pub(super) fn report(&self, query: &ConnectionQuery) -> ConnectionsReport {
-        let Some(tracked) = &self.tracked else { return ConnectionsReport::default() };
         let now = clock_nanoseconds();
-        let summary = (query.from == 0).then(|| self.summary(tracked, now));
+        let summary = (query.from == 0).then(|| self.summary(now));
         let limit = query.limit.min(ConnectionQuery::LIMIT_MAX);
         if limit == 0 {
             return ConnectionsReport { summary, ..ConnectionsReport::default() };
         }
         let wanted = |it: &Connection| query.matches(it.source, it.destination, it.state);
-        let (found, next) = tracked.tables.page(query.from, limit, now, wanted);
+        let (found, next) = self.tables.page(query.from, limit, now, wanted);
         ConnectionsReport { summary, connections: found.iter().map(report).collect(), next }
     }
 
-    fn summary(&self, tracked: &Tracked, now: u64) -> ConnectionSummary {
-        let census = tracked.tables.census(now);
+    fn summary(&self, now: u64) -> ConnectionSummary {
+        let census = self.tables.census(now);
         let sum = |family: usize| census.iter().map(|state| state.connections[family]).sum();
         let counted = |(what, label): (ConnectionCount, &str)| {
-            let of_workers: u64 = tracked.readers.iter().map(|reader| reader.get(what)).sum();
-            let here = if what == ConnectionCount::Expired { tracked.expired } else { 0 };
+            let of_workers: u64 = self.readers.iter().map(|reader| reader.get(what)).sum();
+            let here = if what == ConnectionCount::Expired { self.expired } else { 0 };
             (label.to_owned(), of_workers + here)
         };
         ConnectionSummary {
@@ -154,7 +176,7 @@ impl Connections {
             ipv6: sum(1),
             ipv6_max: self.config.connections_ipv6_max as usize,
             per_source_max: self.config.connections_per_source_max as usize,
-            memory_bytes: tracked.tables.memory_bytes(),
+            memory_bytes: self.tables.memory_bytes(),
             counters: ConnectionCount::ALL.into_iter().map(counted).collect(),
             states: census
                 .iter()

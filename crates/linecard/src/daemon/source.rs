@@ -32,8 +32,8 @@ use super::workers::WorkerReaders;
 use super::{advice, explain};
 
 /// What the control loop shares with the API's thread. No worker ever takes one of these locks.
-/// Who needs both takes `ports` before `rib`: the other way round the two threads could wait for
-/// each other.
+/// Who needs several takes `services` before `ports`, and both before `rib`: the other way round the two threads could
+/// wait for each other.
 pub(super) struct Shared {
     pub(super) rib: Mutex<Rib>,
     pub(super) ports: Mutex<Vec<ServedPort>>,
@@ -248,7 +248,9 @@ impl Source for DaemonSource {
     }
 
     fn connections(&self, query: &ConnectionQuery) -> ConnectionsReport {
-        self.shared.services().connections.report(query)
+        // A statement of its own: what holds the lock ends with it.
+        let view = self.shared.services().connections.view();
+        view.map_or_else(ConnectionsReport::default, |view| view.report(query))
     }
 
     fn reload(&self, set: Option<&str>) -> Result<ReloadReport, String> {
