@@ -14,6 +14,7 @@ use common::{
     take_redirects,
 };
 use linecard_lab::{Link, Route, RouterTopology};
+use linecard_observe::{TapEvent, TapKind, TapQuery};
 use linecard_packet::{DropReason, PuntReason};
 
 fn gateway(path: &Link, ipv6: bool) -> IpAddr {
@@ -25,6 +26,27 @@ fn route_over(topology: &RouterTopology, path: &Link, ipv6: bool) {
     let prefix = if ipv6 { topology.service_ipv6.into() } else { topology.service_ipv4.into() };
     let route = Route::via(prefix, gateway(path, ipv6));
     topology.router.replace_route(&route).expect("a route");
+}
+
+/// Whether a trace begins with a note that the cache stands aside.
+fn cache_is_told_to_stand_aside(daemon: &Daemon) -> bool {
+    let query = TapQuery {
+        kind: TapKind::Trace,
+        condition: "tcp destination-port 7".to_owned(),
+        port: None,
+        dropped: false,
+        count: Some(1),
+        snap_bytes: None,
+    };
+    let mut begun = None;
+    let outcome = daemon.client().tap(&query, |event| {
+        if let Some(TapEvent::Begun { notes, .. }) = event {
+            begun = Some(notes);
+        }
+        begun.is_none()
+    });
+    outcome.expect("the daemon answers");
+    begun.expect("it begins").iter().any(|note| note.contains("route cache"))
 }
 
 /// Waits until all ports have this state in the route cache for this reason, and `linecard check` expects
@@ -154,6 +176,7 @@ fn the_configuration_turns_it_off() {
 #[test]
 fn nothing_goes_round_the_first_filter_of_a_reload() {
     let (topology, mut daemon) = warm(false);
+    assert!(cache_is_told_to_stand_aside(&daemon));
     let inside = topology.client_link.far.interface;
     let plain = Options::of_router(&topology, PortMode::Redirected);
     let rule = format!(
@@ -170,6 +193,7 @@ fn nothing_goes_round_the_first_filter_of_a_reload() {
     assert!(report.needs_restart.is_empty(), "{report:?}");
     let stopped = redirected(&daemon);
     assert_route_cache(&daemon, &topology, "off", Some("services"));
+    assert!(!cache_is_told_to_stand_aside(&daemon), "it is off");
     let sent = sending.join();
     assert_eq!((sent.packets, sent.failures), (20_000, 0));
     assert!(early.stop().packets > 1_000, "those before the filter");

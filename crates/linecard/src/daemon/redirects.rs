@@ -116,11 +116,18 @@ impl Redirects {
             return Ok(());
         }
         (0..PORTS_MAX as u16).try_for_each(|number| self.cache.remove_target(number))?;
+        // Workers need not look for anything to offer any more.
+        (0..PORTS_MAX as u16).for_each(|number| self.cache.set_source(number, false));
         self.cache.erase_all();
         closed.fill(Some(RouteCacheObstacle::Services));
         self.stopped.store(true, Ordering::Relaxed);
         info!("route cache: off, as packets pass filters now");
         Ok(())
+    }
+
+    /// Whether [`Self::stop`] was called.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
     }
 
     /// The ports' parts in it.

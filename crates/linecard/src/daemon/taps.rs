@@ -356,7 +356,7 @@ fn notes(shared: &Shared) -> Vec<String> {
          pass no worker and are not seen here: `linecard explain` tells of them"
             .to_owned(),
     ];
-    if shared.redirects.is_ok() {
+    if shared.redirects.as_ref().is_ok_and(|redirects| !redirects.is_stopped()) {
         notes.push("the route cache stands aside while this runs".to_owned());
     }
     notes
