@@ -283,11 +283,15 @@ fn options_are_judged_from_the_reload_on_that_brings_a_filter(mode: PortMode) {
     assert_options_are_filtered(&topology, &daemon);
     assert_eq!(options_passed(&daemon), 2, "workers get them all");
 
-    // The last service goes. Who gets the packets is nobody's business but theirs; nothing drops them any more.
+    // The last service goes: nothing drops them any more, and soon no worker has to see them.
     daemon.configure(&without);
     daemon.client().reload().expect("it is right");
     let dropped = daemon.dropped(DropReason::Filtered);
-    send_options_through(&topology);
+    daemon.wait_for("options be the kernel's again", |daemon| {
+        let passed = options_passed(daemon);
+        send_options_through(&topology);
+        options_passed(daemon) == passed + 2
+    });
     assert_eq!(daemon.dropped(DropReason::Filtered), dropped);
 
     daemon.configure(&with);

@@ -16,6 +16,7 @@ use super::link_watch::LinkWatch;
 use super::neighbours::NeighbourKeeper;
 use super::publisher::Publisher;
 use super::redirects::TargetWatch;
+use super::reload;
 use super::source::Shared;
 use super::workers::Workers;
 
@@ -89,7 +90,11 @@ impl ControlLoop<'_> {
     fn serve(&self) -> bool {
         let services = self.shared.services_if_free().is_some_and(|mut services| {
             services.connections.sweep(Instant::now());
-            services.publish()
+            let is_published = services.publish();
+            if services.take_idle() {
+                reload::leave_options(self.shared);
+            }
+            is_published
         });
         self.shared.taps().publish() && services
     }

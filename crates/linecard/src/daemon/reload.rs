@@ -187,6 +187,17 @@ fn apply(config: &Config, shared: &Shared) -> anyhow::Result<Changes> {
     shared.services().apply(config, lead_by_workers)
 }
 
+/// Leaves packets with options and hop-by-hop headers to the kernel again, now that no worker has a service that wants to
+/// see them. Called with the services locked: a reload that brings some waits.
+pub(super) fn leave_options(shared: &Shared) {
+    for port in shared.ports().iter_mut().filter(|port| port.takes_options) {
+        if let Err(error) = port.set_takes_options(false) {
+            // They go by a worker to the same kernel.
+            warn!(port = port.interface.name, %error, "workers still get packets with options");
+        }
+    }
+}
+
 /// Waits until no worker holds the tables that were there before; false when it takes too long.
 fn is_live(shared: &Shared) -> bool {
     let begun = Instant::now();

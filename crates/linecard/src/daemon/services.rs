@@ -47,6 +47,8 @@ pub(super) struct Services {
     /// What stands at each port.
     ports: Vec<AtPort>,
     phase: Phase,
+    /// The last change has left no service.
+    idle_due: bool,
 }
 
 /// What the workers are being given of a change. See above.
@@ -107,6 +109,7 @@ impl Services {
             source_checks: SourceChecks::new(),
             ports: vec![AtPort::default(); config.ports.len()],
             phase: Phase::Live,
+            idle_due: false,
         };
         services.apply(config, || Ok(()))?;
         services.filters.log();
@@ -159,6 +162,8 @@ impl Services {
         self.source_checks.commit(source_checks);
         self.connections.commit(config);
         self.phase = Phase::Additions;
+        // Connections that were ever tracked go on being tracked.
+        self.idle_due = !config.has_services() && self.connections.tables().is_none();
         self.publish();
         Ok(changes)
     }
@@ -195,6 +200,14 @@ impl Services {
                 self.source_checks.remove();
             }
         }
+    }
+}
+
+impl Services {
+    /// True once when a change has come to its end that has left no service: no worker asks one about packets any
+    /// more.
+    pub(super) fn take_idle(&mut self) -> bool {
+        self.phase == Phase::Live && std::mem::take(&mut self.idle_due)
     }
 }
 
