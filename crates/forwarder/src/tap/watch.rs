@@ -136,8 +136,11 @@ impl Watch for Tap {
         tables: &SourceTables,
         routes: &RouteTables,
     ) {
-        for selected in ordered(&mut self.selected).filter(|it| it.verdict.is_undecided()) {
+        for selected in ordered(&mut self.selected) {
             let Some((packet, metadata)) = packet_of(selected, batch, memory) else { continue };
+            if !source::is_checked(selected.verdict, metadata) {
+                continue;
+            }
             if let Some(facts) = source::explain(tables, routes, packet, metadata) {
                 Self::note(&mut self.traces, selected, Step::Source(facts));
             }

@@ -10,7 +10,7 @@
 //! packet may be brought to several policers; they see it in the order of bringing, and those after
 //! one that drops it do not. A colour-aware policer takes the colour from the packet's DSCP, so what an earlier
 //! one has marked reaches a later one that way. Packets that were dropped before are not metered, nor are those
-//! that are punted: they have limits of their own.
+//! that are punted and go no further; those that the kernel may forward are, or options would lead round a policer.
 //!
 //! What is metered is the IP packet, header included (RFC 2697 section 2), plus the policer's overhead.
 
@@ -25,6 +25,7 @@ use super::table::Entry;
 use super::{
     ColourAction, PoliceStats, PoliceTables, PolicerId, PolicerMeters, assured_forwarding_colour,
 };
+use crate::route::is_forwarded_by_kernel;
 
 /// How many packets ahead of the one that is metered its source's meter is asked for.
 const PREFETCH_PACKETS: usize = 8;
@@ -79,7 +80,7 @@ impl PoliceScratch {
         fits
     }
 
-    /// Brings all undecided packets of ports that have a policer to it. Nothing where no port has one.
+    /// Brings all packets of ports that have a policer to it, but for those that are decided and go no further. Nothing where no port has one.
     pub fn gather_ports(&mut self, batch: &Batch, tables: &PoliceTables) {
         if tables.polices_no_port() {
             return;
@@ -90,7 +91,7 @@ impl PoliceScratch {
             start = places.end;
             let Some(policer) = tables.port(segment.in_port) else { continue };
             for place in places {
-                if batch.verdicts[place].is_undecided() {
+                if is_metered(batch.verdicts[place]) {
                     self.push(place as u8, policer);
                 }
             }
@@ -114,6 +115,17 @@ impl PoliceScratch {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+}
+
+/// Whether a packet that stands so is metered: while it may still leave, be it by the kernel, or options would lead
+/// round a policer. Packets that leave are brought by the filters of their ports.
+#[inline]
+fn is_metered(verdict: Verdict) -> bool {
+    match verdict {
+        Verdict::Undecided | Verdict::Forward { .. } => true,
+        Verdict::Punt(reason) => is_forwarded_by_kernel(reason),
+        Verdict::Drop(_) => false,
     }
 }
 
@@ -234,8 +246,7 @@ fn each<const BY_SOURCE: bool>(
         let (Some(metadata), Some(verdict)) = (metadata.get(at), verdicts.get_mut(at)) else {
             continue;
         };
-        // Packets that leave are brought by the filters of their ports.
-        if !matches!(verdict, Verdict::Undecided | Verdict::Forward { .. }) {
+        if !is_metered(*verdict) {
             continue;
         }
         let bytes = metadata.layer3_length;
@@ -299,7 +310,7 @@ pub fn imagine(
         let Some(entry) = tables.policer(policer) else { continue };
         let at = usize::from(place);
         let Some(verdict) = batch.verdicts.get_mut(at) else { continue };
-        if !matches!(verdict, Verdict::Undecided | Verdict::Forward { .. }) {
+        if !is_metered(*verdict) {
             continue;
         }
         let (frame, metadata) = (&mut batch.frames[at], &batch.metadata[at]);

@@ -12,6 +12,6 @@ pub mod twin;
 pub use config::{FeasibleList, MartianFilter, PortCheck, ReversePath, SourceCapacities};
 pub use explain::{SourceFacts, explain};
 pub use registry::{Attributes, Entry, IPV4, IPV6};
-pub use stage::{SourceScratch, process};
+pub use stage::{SourceScratch, is_checked, process};
 pub use stats::{SourceStats, SourceStatsReader};
 pub use table::{SourceTables, SourceUpdate};

@@ -11,7 +11,7 @@
 //!
 //! Only packets that are to be forwarded are looked at: the router's own are told apart by the
 //! route, later, and so are checked; what parse has punted is not, so that ARP, neighbour discovery and DHCP
-//! work on a port with strict checks. A route that the tables could not take leaves sources
+//! work on a port with strict checks, but for packets with options, which the kernel would forward. A route that the tables could not take leaves sources
 //! unverified: such packets pass, and are counted.
 //!
 //! Unlike the kernel's `rp_filter` this is for both IPv4 and IPv6.
@@ -22,7 +22,7 @@ use linecard_tables::lpm::{Address, NO_ROUTE};
 
 use super::table::Special;
 use super::{MartianFilter, PortCheck, ReversePath, SourceStats, SourceTables};
-use crate::route::{ReverseRoute, RouteTables, admit};
+use crate::route::{ReverseRoute, RouteTables, admit, is_forwarded_by_kernel};
 
 /// The packets of one family whose route back is to be looked up; allocated once.
 #[derive(Debug)]
@@ -68,7 +68,21 @@ impl SourceScratch {
     }
 }
 
-/// Checks all undecided packets of ports that have checks.
+/// Whether the check is for a packet that stands so: also when the kernel will get it and may forward it, or
+/// options would lead round the check. Without its interface nothing can be said of where it came from.
+#[inline]
+#[must_use]
+pub fn is_checked(verdict: Verdict, metadata: &Metadata) -> bool {
+    match verdict {
+        Verdict::Undecided => true,
+        Verdict::Punt(reason) => {
+            is_forwarded_by_kernel(reason) && metadata.in_interface != Metadata::NO_INTERFACE
+        }
+        _ => false,
+    }
+}
+
+/// Checks packets of ports that have checks: those that [`is_checked`] says.
 ///
 /// Cost: nothing while no port has one; else a bulk lookup of the sources of those that have: some 30 cycles
 /// a packet with 200,000 routes (`cargo bench -p linecard-services`), 14 for the martian filter alone.
@@ -95,7 +109,7 @@ pub fn process(
         let packets = batch.frames[places.clone()].iter().zip(&batch.metadata[places.clone()]);
         for ((frame, metadata), place) in packets.zip(places) {
             let verdict = &mut batch.verdicts[place];
-            if !verdict.is_undecided() {
+            if !is_checked(*verdict, metadata) {
                 continue;
             }
             let header = memory.packet(frame).get(usize::from(metadata.layer3_offset)..);
