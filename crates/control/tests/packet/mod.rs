@@ -1,5 +1,7 @@
 //! Packets in a line of words: `PORT SOURCE DESTINATION [PROTOCOL …] [KEY=VALUE …]`. See `fixtures/README.md`.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
+
 use std::net::IpAddr;
 
 use linecard_wire::MacAddress;
@@ -13,6 +15,14 @@ use linecard_wire::vlan::{Tag, Tci};
 pub(crate) const STATION: MacAddress = MacAddress::new([2, 0, 0, 0, 0, 1]);
 const SENDER: MacAddress = MacAddress::new([2, 0, 0, 0, 0, 2]);
 
+/// Bytes of the link-layer header of a packet without a tag.
+pub(crate) const LINK_BYTES: u64 = 14;
+
+/// The neighbour behind a port of the stories.
+fn neighbour(port: usize) -> MacAddress {
+    MacAddress::new([2, 0, 0, 0, 1, port as u8])
+}
+
 /// One packet.
 #[derive(Debug, Clone)]
 pub(crate) struct Packet {
@@ -24,6 +34,8 @@ pub(crate) struct Packet {
     flow_label: u32,
     vlan: Option<u16>,
     payload: Vec<u8>,
+    /// Of IPv4.
+    options: Vec<u8>,
     extensions: Vec<Extension>,
     /// Offset in bytes, and whether more follow.
     fragment: Option<(u16, bool)>,
@@ -72,6 +84,7 @@ impl Packet {
             flow_label: 0,
             vlan: None,
             payload: Vec::new(),
+            options: Vec::new(),
             extensions: Vec::new(),
             fragment: None,
         };
@@ -92,6 +105,12 @@ impl Packet {
             "payload" => self.payload = value.as_bytes().to_vec(),
             "zeros" => self.payload = vec![0; number(Some(value))?],
             "flags" => self.set_flags(value)?,
+            "about" => self.payload = self.quoted(value)?,
+            "option" => self.options.extend(match value {
+                "nop" => [1; 4],
+                "router-alert" => [148, 4, 0, 0],
+                _ => return Err(format!("`{value}` is no option here")),
+            }),
             "fragment" => {
                 let (offset, more) =
                     value.strip_suffix('+').map_or((value, false), |it| (it, true));
@@ -106,6 +125,24 @@ impl Packet {
             _ => return Err(format!("`{key}` is no key of a packet")),
         }
         Ok(())
+    }
+
+    /// The packet that an ICMP error is about: UDP between these ports, from whom the error goes to, to whom it
+    /// comes from.
+    fn quoted(&self, ports: &str) -> Result<Vec<u8>, String> {
+        let (from, to) = ports.split_once('/').ok_or("about=SOURCE-PORT/DESTINATION-PORT")?;
+        let udp = Udp::new(number(Some(from))?, number(Some(to))?);
+        let packet = PacketBuilder::new();
+        let packet = match (self.destination, self.source) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                packet.ipv4(Ipv4::new(source, destination))
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                packet.ipv6(Ipv6::new(source, destination))
+            }
+            _ => return Err("addresses of two families".to_owned()),
+        };
+        Ok(packet.udp(udp).build())
     }
 
     fn set_flags(&mut self, names: &str) -> Result<(), String> {
@@ -126,7 +163,17 @@ impl Packet {
 
     /// Its bytes.
     pub(crate) fn build(&self) -> Vec<u8> {
-        let link = PacketBuilder::new().ethernet(STATION, SENDER);
+        self.between(STATION, SENDER)
+    }
+
+    /// The same, one hop further: as it leaves by a port of the stories.
+    pub(crate) fn forwarded(&self, port: usize) -> Vec<u8> {
+        let ttl = self.ttl.saturating_sub(1);
+        Self { ttl, ..self.clone() }.between(neighbour(port), STATION)
+    }
+
+    fn between(&self, receiver: MacAddress, sender: MacAddress) -> Vec<u8> {
+        let link = PacketBuilder::new().ethernet(receiver, sender);
         let link = match self.vlan {
             Some(id) => link.vlan(Tag { tpid: EtherType::VLAN, tci: Tci(id) }),
             None => link,
@@ -149,6 +196,7 @@ impl Packet {
                     dscp,
                     fragment_offset,
                     more_fragments,
+                    options: self.options.clone(),
                     ..Ipv4::new(source, destination)
                 };
                 link.ipv4(Ipv4 { protocol, ..header })
