@@ -2,7 +2,8 @@
 //! of service first, lower metric first, and within these as the kernel put them. IPv4 and IPv6
 //! differ in how a message changes them.
 
-use super::paths::{Key, PathSetId, PathSets, Target};
+use super::path_key::{Key, Target};
+use super::paths::{PathSetId, PathSets};
 use crate::facts::{Path, RouteMode};
 
 /// One route of the kernel.

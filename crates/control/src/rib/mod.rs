@@ -22,16 +22,18 @@ mod ids;
 mod links;
 mod neighbours;
 mod objects;
+mod path_key;
 mod paths;
+mod readers;
+mod resync;
 mod routes;
 mod senders;
 mod staged;
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
-use linecard_packet::{InterfaceId, PortId};
-use linecard_services::route::{Interface, RouteUpdate};
+use linecard_packet::PortId;
+use linecard_services::route::RouteUpdate;
 
 pub use self::neighbours::HeldAdjacency;
 pub use self::routes::HeldRoute;
@@ -44,10 +46,7 @@ use self::{
     senders::Addresses,
     staged::Staged,
 };
-use crate::facts::{
-    Address, Fact, Link, Neighbour, NextHopObjectKind, Path, Route, RouteMode, RouteTarget,
-    TABLE_LOCAL, TABLE_MAIN,
-};
+use crate::facts::{Address, Fact, Link, Route, RouteMode, RouteTarget, TABLE_LOCAL, TABLE_MAIN};
 
 /// One change of the set of the router's own addresses, for the XDP program's map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -313,120 +312,6 @@ impl Rib {
     /// Appends what changed in the set of the router's own addresses up to the last drain.
     pub fn drain_local(&mut self, updates: &mut Vec<LocalUpdate>) {
         updates.append(&mut self.local);
-    }
-
-    /// Whether the base is no longer sure that it holds what the kernel holds.
-    #[must_use]
-    pub fn resync_wanted(&self) -> bool {
-        self.resync_wanted
-    }
-
-    /// A dump follows: links, addresses, neighbours, nexthop objects, then routes.
-    pub fn begin_resync(&mut self) {
-        self.generation = (self.generation + 1) % GENERATION_STATIC;
-        self.phase = Phase::Dump;
-    }
-
-    /// The dump is complete: what it did not show is gone. What arrived during the dump follows.
-    pub fn end_dump(&mut self) {
-        let current = self.generation;
-        let is_stale = |seen: u8| seen != current && seen != GENERATION_STATIC;
-        // Nothing is flushed here: of routes and objects, the dump itself has shown which are left.
-        for ifindex in self.links.stale(is_stale) {
-            self.links.remove(ifindex);
-            self.addresses.remove(&ifindex);
-        }
-        for held in self.addresses.values_mut() {
-            let before = held.len();
-            held.retain(|(_, seen)| !is_stale(*seen));
-            if held.len() < before {
-                self.links.senders_changed();
-            }
-        }
-        for (ifindex, address) in self.neighbours.stale(is_stale) {
-            self.neighbours.remove(ifindex, address, &self.links);
-        }
-        for id in self.objects.stale(is_stale) {
-            self.objects.forget(id);
-            self.touch_object(id);
-        }
-        self.routes.sweep_stale(&mut self.paths, is_stale);
-        self.resync_wanted = false;
-        self.phase = Phase::Replay;
-    }
-
-    /// What arrived during the dump has been applied.
-    pub fn end_resync(&mut self) {
-        self.phase = Phase::Live;
-    }
-
-    /// The dump failed: nothing is swept, and a resync is wanted still.
-    pub fn abandon_resync(&mut self) {
-        self.phase = Phase::Live;
-        self.resync_wanted = true;
-    }
-
-    /// A link.
-    #[must_use]
-    pub fn link(&self, ifindex: u32) -> Option<&Link> {
-        self.links.get(ifindex)
-    }
-
-    /// All links, in no order.
-    pub fn links(&self) -> impl Iterator<Item = &Link> {
-        self.links.iter()
-    }
-
-    /// All interfaces of the packet path with the index of their link, in no order.
-    pub fn interfaces(&self) -> impl Iterator<Item = (u32, InterfaceId, &Interface)> {
-        self.links.interfaces()
-    }
-
-    /// The paths of a nexthop object, those of a group with its weights; none for a blackhole.
-    #[must_use]
-    pub fn object_paths(&self, id: u32) -> Vec<Path> {
-        let path_of = |(member, weight)| match self.objects.kind(member) {
-            Some(NextHopObjectKind::Path { path, .. }) => Some(Path { weight, ..*path }),
-            _ => None,
-        };
-        self.objects.members(id).into_iter().filter_map(path_of).collect()
-    }
-
-    /// All neighbours, in no order.
-    pub fn neighbours(&self) -> impl Iterator<Item = &Neighbour> {
-        self.neighbours.iter()
-    }
-
-    /// All routes, in no order.
-    pub fn routes(&self) -> impl Iterator<Item = HeldRoute> + '_ {
-        self.routes.iter(&self.paths)
-    }
-
-    /// The routes of one prefix. Cost: a lookup.
-    pub fn routes_of(&self, prefix: IpNet) -> impl Iterator<Item = HeldRoute> + '_ {
-        self.routes.of(prefix, &self.paths)
-    }
-
-    /// The prefixes of which the packet path uses a route, in no order. Allocates nothing.
-    pub fn selected_prefixes(&self) -> impl Iterator<Item = IpNet> + '_ {
-        self.routes.selected()
-    }
-
-    /// Number of prefixes that have a route.
-    #[must_use]
-    pub fn prefixes(&self) -> usize {
-        self.routes.len()
-    }
-
-    /// Number of next-hop groups that the packet path holds. Cost: linear in the path sets.
-    #[must_use]
-    pub fn groups(&self) -> usize {
-        self.paths.groups()
-    }
-
-    /// All adjacencies, in no order.
-    pub fn adjacencies(&self) -> impl Iterator<Item = HeldAdjacency> + '_ {
-        self.neighbours.adjacencies()
     }
 
     /// Gateways (link and address) that a drain found unresolved since the last call, for

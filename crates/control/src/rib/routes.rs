@@ -9,7 +9,8 @@ use linecard_services::route::{RouteUpdate, Special};
 use super::{
     LocalUpdate,
     candidates::{Candidate, Candidates, place_ipv4, place_ipv6, take_ipv4, take_ipv6},
-    paths::{Key, PathSetId, PathSets, Target},
+    path_key::{Key, Target},
+    paths::{PathSetId, PathSets},
     staged::Staged,
 };
 use crate::facts::{Route, RouteMode, RouteTarget, RouteType, TABLE_LOCAL};
