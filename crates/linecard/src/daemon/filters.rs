@@ -1,26 +1,27 @@
-//! The filters' control side: programs, the counters of their rules, and publication.
-//!
-//! A rule is known by its filter's name and its own. Its counter goes on as long as there is such a rule,
-//! whatever else a reload changes; a counter that became free begins anew for its next rule: what it had
-//! counted before is taken off.
+//! The filters' control side: which stand where, publication, and what they have counted.
 
+mod counters;
+mod held;
+
+use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
-use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use anyhow::Context;
-use linecard_control::config::{Config, ConfiguredFilter, ConfiguredRule};
+use linecard_control::config::{Config, ConfiguredFilter};
 use linecard_control::filter::MatchText;
 use linecard_observe::{FilterReport, FiltersReport, RuleReport};
 use linecard_packet::PortId;
 use linecard_services::filter::{
     Action, FilterCapacities, FilterStats, FilterStatsReader, FilterTables, FilterUpdate, Hook,
-    NO_COUNTER, Program, Rule, RuleCount, RuleHit,
+    NO_COUNTER, RuleCount, RuleHit,
 };
 use linecard_tables::publication::{Subscription, Writer};
 use tracing::info;
 
+use self::counters::{Counted, Counters};
+use self::held::Held;
 use super::services::is_live;
 
 /// All filters of the daemon.
@@ -33,16 +34,6 @@ pub(super) struct Filters {
     /// By hook, the index of the filter.
     attached: BTreeMap<(bool, u16), usize>,
     readers: Vec<FilterStatsReader>,
-}
-
-/// A filter in force.
-struct Held {
-    configured: ConfiguredFilter,
-    program: Arc<Program>,
-    /// Of each rule, and of the default.
-    counted: Vec<Counted>,
-    /// The slots of the policers that its rules name by number.
-    policers: Vec<u32>,
 }
 
 /// Names of the filters that an application of a configuration has changed.
@@ -98,7 +89,8 @@ impl Filters {
         let mut held = Vec::new();
         for configured in config.filters.filters() {
             let before = self.held.iter().find(|held| held.configured.name == configured.name);
-            let next = counters.hold(configured, policers, before, &self.capacities, read);
+            let counted = counters.of_rules(configured, before, read);
+            let next = Held::new(configured, policers, before, counted, &self.capacities);
             let next = next.with_context(|| format!("filter {}", configured.name))?;
             if before.is_none_or(|before| !Arc::ptr_eq(&before.program, &next.program)) {
                 changes.changed.push(configured.name.clone());
@@ -252,169 +244,6 @@ fn sum(readers: &[FilterStatsReader], counter: u32) -> RuleCount {
         sum += reader.read(counter);
     }
     sum
-}
-
-/// A rule's counter, and what it had counted before it was the rule's.
-#[derive(Debug, Clone, Copy)]
-struct Counted {
-    counter: u32,
-    before: RuleCount,
-}
-
-/// Which counters are taken.
-#[derive(Debug, Clone)]
-struct Counters {
-    max: usize,
-    used: u32,
-    free: Vec<u32>,
-    /// Those of rules that the last change took away: until it is everywhere, packets are counted there.
-    freed: Vec<u32>,
-}
-
-impl Counters {
-    fn new(max: usize) -> Self {
-        Self { max, used: 0, free: Vec::new(), freed: Vec::new() }
-    }
-
-    /// A change begins. No worker has the filters from before the last one, so what that has freed can be used.
-    fn begin(&mut self) {
-        self.free.append(&mut self.freed);
-    }
-
-    /// A counter that nobody has. Without one a rule is not counted.
-    fn take(&mut self, read: impl Fn(u32) -> RuleCount) -> Counted {
-        let counter = match self.free.pop() {
-            Some(counter) => counter,
-            None if (self.used as usize) < self.max => {
-                self.used += 1;
-                self.used - 1
-            }
-            None => NO_COUNTER,
-        };
-        Counted { counter, before: read(counter) }
-    }
-
-    /// Takes back the counters of rules that are there no more.
-    fn release(&mut self, counted: impl IntoIterator<Item = Counted>) {
-        let counters = counted.into_iter().map(|counted| counted.counter);
-        self.freed.extend(counters.filter(|counter| *counter != NO_COUNTER));
-    }
-
-    /// The counters of a filter's rules, and of its default behind them: rules keep theirs by name.
-    fn of_rules(
-        &mut self,
-        configured: &ConfiguredFilter,
-        before: Option<&Held>,
-        read: impl Fn(u32) -> RuleCount,
-    ) -> Vec<Counted> {
-        let rules = &configured.rules;
-        let (old, old_counted) =
-            before.map_or((&[][..], &[][..]), |held| (&held.configured.rules, &held.counted));
-        let same = |(old, new): &(&Arc<ConfiguredRule>, &Arc<ConfiguredRule>)| {
-            Arc::ptr_eq(old, new) || old.rule.name == new.rule.name
-        };
-        let head = old.iter().zip(rules).take_while(same).count();
-        let rest = old.len().min(rules.len()) - head;
-        let tail = old.iter().rev().zip(rules.iter().rev()).take(rest).take_while(same).count();
-        let goes = head..old.len() - tail;
-        // Names are unique, so those between are not among the rest.
-        let names = old[goes.clone()].iter().map(|rule| rule.rule.name.as_str());
-        let mut between: HashMap<&str, Counted> =
-            names.zip(old_counted[goes.clone()].iter().copied()).collect();
-        let mut counted = old_counted[..head].to_vec();
-        for rule in &rules[head..rules.len() - tail] {
-            let kept = between.remove(rule.rule.name.as_str());
-            counted.push(kept.unwrap_or_else(|| self.take(&read)));
-        }
-        counted.extend_from_slice(&old_counted[goes.end..]);
-        if before.is_none() {
-            counted.push(self.take(&read));
-        }
-        self.release(between.into_values());
-        counted
-    }
-
-    /// Makes a filter ready; `before` is what it was. Costs a copy of the classifiers and what the rules that
-    /// have changed cost.
-    fn hold(
-        &mut self,
-        configured: &ConfiguredFilter,
-        policers: &[u32],
-        before: Option<&Held>,
-        capacities: &FilterCapacities,
-        read: impl Fn(u32) -> RuleCount,
-    ) -> anyhow::Result<Held> {
-        let counted = self.of_rules(configured, before, read);
-        let active = Active::of(configured, &counted, policers);
-        let (rules, counters) = (active.rules(), &active.counters);
-        let default = configured.default;
-        let program = match before {
-            Some(before) => {
-                let was = before.active();
-                let old = was.rules();
-                let same = |(old, new): (&&Rule, &&Rule)| std::ptr::eq(*old, *new) || old == new;
-                let are_same = old.len() == rules.len() && old.iter().zip(&rules).all(same);
-                if are_same && before.configured.default == default && was.counters == *counters {
-                    Arc::clone(&before.program)
-                } else {
-                    Arc::new(before.program.changed(&old, &rules, default, counters)?)
-                }
-            }
-            None => Arc::new(Program::of_rules(&rules, default, counters, capacities)?),
-        };
-        let policers = policers.to_vec();
-        Ok(Held { configured: configured.clone(), program, counted, policers })
-    }
-}
-
-impl Held {
-    /// What is asked of it: see [`Active`].
-    fn active(&self) -> Active<'_> {
-        Active::of(&self.configured, &self.counted, &self.policers)
-    }
-}
-
-/// The rules of a filter that packets can match, in order, as the service takes them: they name policers by their
-/// slots.
-struct Active<'a> {
-    rules: Vec<&'a ConfiguredRule>,
-    /// By number, those whose policer has another slot than number.
-    policed: HashMap<usize, Rule>,
-    /// Of each, and of the default.
-    counters: Vec<u32>,
-}
-
-impl<'a> Active<'a> {
-    fn of(configured: &'a ConfiguredFilter, counted: &[Counted], policers: &[u32]) -> Self {
-        let mut rules = Vec::with_capacity(configured.rules.len());
-        let mut counters = Vec::with_capacity(counted.len());
-        let mut policed = HashMap::new();
-        for (configured, counted) in configured.rules.iter().zip(counted) {
-            if configured.idle.is_some() {
-                continue;
-            }
-            let rule = &configured.rule;
-            let policer = rule.policer.and_then(|at| policers.get(at as usize).copied());
-            if policer != rule.policer {
-                policed.insert(rules.len(), Rule { policer, ..rule.clone() });
-            }
-            rules.push(&**configured);
-            counters.push(counted.counter);
-        }
-        counters.extend(counted.last().map(|default| default.counter));
-        Self { rules, policed, counters }
-    }
-
-    /// The rules. Those that two filters share are the same in memory, but for those with a policer.
-    fn rules(&self) -> Vec<&Rule> {
-        if self.policed.is_empty() {
-            return self.rules.iter().map(|configured| &configured.rule).collect();
-        }
-        let rule = |(at, configured): (usize, &&'a ConfiguredRule)| {
-            self.policed.get(&at).unwrap_or(&configured.rule)
-        };
-        self.rules.iter().enumerate().map(rule).collect()
-    }
 }
 
 #[cfg(test)]
