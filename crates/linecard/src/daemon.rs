@@ -36,7 +36,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use anyhow::Context;
-use linecard_api::{Server, ServerConfig};
+use linecard_api::{Reserved, Server, ServerConfig};
 use linecard_control::config::{Config, Document};
 use linecard_control::mirror::Mirror;
 use linecard_control::rib::{LocalUpdate, Rib};
@@ -73,13 +73,7 @@ pub(crate) fn run(config: Config, document: Option<Document>) -> anyhow::Result<
     let started = Instant::now();
     let plan = Plan::new(&config)?;
     // Before a packet is taken: a start that fails has changed nothing.
-    let api = Server::reserve(&ServerConfig {
-        socket: config.api.socket.clone(),
-        group: config.api.group.clone(),
-    })
-    .context(
-        "run as root, or with the capabilities in the README and an [api] socket of your own",
-    )?;
+    let api = reserve_api(&config)?;
     let local = LocalAddresses::new().map_err(|error| ports::explain("create a BPF map", error))?;
     let switch = DeadManSwitch::new(plan.workers)
         .map_err(|error| ports::explain("map a BPF array", error))?;
@@ -98,11 +92,7 @@ pub(crate) fn run(config: Config, document: Option<Document>) -> anyhow::Result<
     let mut taps = Taps::new(cache.clone());
     let told = (&mut services, &mut taps);
     let mut workers = Workers::start(&config, &plan, &mut served, ways, tables, told, &switch)?;
-    let seed = workers.flow_hash_seed();
-    let mut explainer =
-        Explainer::new(&publisher.writer().subscription(), seed, config.memory.frame_bytes)
-            .context("map a frame of packet memory")?;
-    services.explain_by(&mut explainer);
+    let explainer = explainer(&config, &publisher, workers.flow_hash_seed(), &services)?;
     if let Ok(redirects) = &redirects {
         redirects.serve(&served);
     }
@@ -139,10 +129,30 @@ pub(crate) fn run(config: Config, document: Option<Document>) -> anyhow::Result<
     workers.stop();
     shared.live.iter().for_each(LivePorts::log);
     server.stop();
-    for port in shared.ports().iter_mut() {
-        port.close();
-    }
+    shared.ports().iter_mut().for_each(ServedPort::close);
     outcome
+}
+
+/// Takes the API's socket, which another daemon may have.
+fn reserve_api(config: &Config) -> anyhow::Result<Reserved> {
+    let (socket, group) = (config.api.socket.clone(), config.api.group.clone());
+    Server::reserve(&ServerConfig { socket, group }).context(
+        "run as root, or with the capabilities in the README and an [api] socket of your own",
+    )
+}
+
+/// What says what would happen to a packet, by the tables of the workers.
+fn explainer(
+    config: &Config,
+    publisher: &Publisher,
+    flow_hash_seed: u64,
+    services: &Services,
+) -> anyhow::Result<Explainer> {
+    let tables = publisher.writer().subscription();
+    let mut explainer = Explainer::new(&tables, flow_hash_seed, config.memory.frame_bytes)
+        .context("map a frame of packet memory")?;
+    services.explain_by(&mut explainer);
+    Ok(explainer)
 }
 
 /// What is in step with the kernel, and is kept so by the control loop.
