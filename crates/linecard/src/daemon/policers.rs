@@ -105,12 +105,17 @@ impl Policers {
         }
         for (number, port) in (0..).zip(&config.ports) {
             let policer = port.services.police_in.map(|at| PolicerId(slots[at]));
-            // Rules may take the port's place: its packets meet both for a moment, and not none.
-            let updates = match policer {
-                Some(_) => &mut updates.additions,
-                None => &mut updates.removals,
-            };
-            updates.push(PoliceUpdate::SetPort(PortId(number), policer));
+            let had_one = self
+                .ports
+                .get(usize::from(number))
+                .is_some_and(|before| before.services.police_in.is_some());
+            let update = PoliceUpdate::SetPort(PortId(number), policer);
+            match policer {
+                Some(_) => updates.additions.push(update),
+                // A rule may take the port's place: its packets meet both for a moment, and not none.
+                None if had_one => updates.removals.push(update),
+                None => {}
+            }
         }
         Ok(Prepared { roster, updates, slots })
     }

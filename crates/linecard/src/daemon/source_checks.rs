@@ -95,6 +95,9 @@ impl SourceChecks {
             martians: services.martians,
         };
         let checks: Vec<_> = config.ports.iter().map(|port| check(&port.services)).collect();
+        if updates.is_empty() && checks == self.checks {
+            return Ok(Prepared { updates, lists, checks });
+        }
         let ports = (0..).map(PortId).zip(&checks);
         updates.extend(ports.map(|(port, check)| SourceUpdate::SetPort(port, *check)));
         Ok(Prepared { updates, lists, checks })
