@@ -339,7 +339,8 @@ fn established_flows_survive_a_crash_only_where_they_may_be_taken_up() {
             goes_on(&run, "TCP goes on");
             run.stop().expect("the stream ends in good order");
         } else {
-            daemon.wait_for("acknowledgements be refused", |daemon| rule(daemon, "invalid") >= 10);
+            // A sender that gets none tries again ever more rarely: few may come in a while.
+            daemon.wait_for("acknowledgements be refused", |daemon| rule(daemon, "invalid") >= 3);
             assert!(
                 connections(&daemon, "established")
                     .connections
