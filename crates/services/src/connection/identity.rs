@@ -4,6 +4,8 @@
 //! is side 0. ICMP queries are ordered by role instead, the asking side first, so that two hosts that ping
 //! each other with one identifier are two connections. Other protocols have ports of 0.
 
+use std::hint::select_unpredictable;
+
 use linecard_packet::{Layer3, Metadata};
 use linecard_tables::hash::{FlowHash, FlowIpv6};
 use linecard_wire::ip::Protocol;
@@ -81,6 +83,7 @@ impl Addresses {
     }
 
     /// Addresses in this order, and two numbers of 16 bits.
+    #[inline]
     fn key(self, protocol: u8, first: u16, second: u16) -> Key {
         let rest = u64::from(first) << 24 | u64::from(second) << 8 | u64::from(protocol);
         match self {
@@ -93,14 +96,22 @@ impl Addresses {
 
     /// The key of two endpoints, and the side of the source.
     fn endpoints(self, protocol: u8, source_port: u16, destination_port: u16) -> (Key, usize) {
-        let is_lower = match self {
-            Self::Ipv4(a, b) => (a, source_port) <= (b, destination_port),
-            Self::Ipv6(a, b) => (a, source_port) <= (b, destination_port),
-        };
-        if is_lower {
-            (self.key(protocol, source_port, destination_port), 0)
-        } else {
-            (self.swapped().key(protocol, destination_port, source_port), 1)
+        match self {
+            Self::Ipv4(source, destination) => {
+                let source = endpoint(source, source_port);
+                let destination = endpoint(destination, destination_port);
+                let (key, side) = key_of_ends(protocol, source, destination);
+                (Key::Ipv4(key), side)
+            }
+            Self::Ipv6(a, b) => {
+                let is_upper = (a, source_port) > (b, destination_port);
+                let either = |one, other| select_unpredictable(is_upper, other, one);
+                let addresses = Self::Ipv6(either(a, b), either(b, a));
+                let port = |one, other| select_unpredictable(is_upper, other, one);
+                let [low, high] =
+                    [port(source_port, destination_port), port(destination_port, source_port)];
+                (addresses.key(protocol, low, high), usize::from(is_upper))
+            }
         }
     }
 
@@ -209,7 +220,50 @@ fn upper<'a>(packet: &'a [u8], metadata: &Metadata) -> Option<Upper<'a>> {
     }
 }
 
+/// Key and part of a plain packet, as most are: IPv4, no fragment, of a protocol with ports. `None` of all others,
+/// and of those that [`identify`] finds wanting: it is the twin, which says the same of these.
+#[inline(always)]
+pub(super) fn identify_plain(packet: &[u8], metadata: &Metadata) -> Option<([u64; 2], Subject)> {
+    if metadata.layer3 != Layer3::Ipv4 || !metadata.has_ports {
+        return None;
+    }
+    let start = usize::from(metadata.layer3_offset);
+    let network = packet.get(start..start + usize::from(metadata.layer3_length))?;
+    let header = network.first_chunk::<{ ipv4::HEADER_LENGTH_MIN }>()?;
+    let payload = network.get(usize::from(metadata.layer4_offset) - start..)?;
+    let &[a, b, c, d] = payload.first_chunk()?;
+    let what = match Protocol(metadata.protocol) {
+        Protocol::TCP => What::Tcp(Segment::read(&tcp::Segment::new(payload).ok()?)?),
+        Protocol::UDP if payload.len() < linecard_wire::udp::HEADER_LENGTH => return None,
+        _ => What::Datagram,
+    };
+    let address = |at: usize| {
+        u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+    };
+    let source = endpoint(address(12), u16::from_be_bytes([a, b]));
+    let destination = endpoint(address(16), u16::from_be_bytes([c, d]));
+    let (key, side) = key_of_ends(metadata.protocol, source, destination);
+    Some((key, Subject { side, protocol: metadata.protocol, what }))
+}
+
+/// An address and a port, which compare as the two one after the other.
+#[inline]
+fn endpoint(address: u32, port: u16) -> u64 {
+    u64::from(address) << 16 | u64::from(port)
+}
+
+/// The key of two endpoints of IPv4, and the side of the source. Without a branch: which one is the lower nobody
+/// can predict.
+#[inline]
+fn key_of_ends(protocol: u8, source: u64, destination: u64) -> ([u64; 2], usize) {
+    let (low, high) = (source.min(destination), source.max(destination));
+    let addresses = low >> 16 << 32 | high >> 16;
+    let ports = (low & 0xffff) << 24 | (high & 0xffff) << 8;
+    ([addresses, ports | u64::from(protocol)], usize::from(source > destination))
+}
+
 /// Whose packet it is. `hash` is for the datagrams of fragments.
+#[inline(never)]
 pub(super) fn identify(packet: &[u8], metadata: &Metadata, hash: &FlowHash) -> Identity {
     let Some(upper) = upper(packet, metadata) else { return Identity::Invalid };
     let datagram = upper.fragment.map(|(_, identification)| {

@@ -22,8 +22,8 @@
 //!
 //! **Cost**, nanoseconds a packet for classify + commit with 1,000, 65,536 and a million connections of each of
 //! TCP and UDP over IPv4 (`cargo bench -p linecard-services --bench connection`; 1 ns is 2.6 cycles of the time
-//! stamp counter there): next TCP segment 45 + 24, 53 + 28, 68 + 32; UDP 29 + 10, 40 + 15, 53 + 15; TCP without
-//! connection 28 + 1, 31 + 1, 34 + 1; SYNs of a flood that all are let pass 27 + 122, 31 + 225, 36 + 285.
+//! stamp counter there): next TCP segment 35 + 22, 48 + 27, 60 + 32; UDP 21 + 2, 33 + 6, 44 + 6; TCP without
+//! connection 19 + 1, 22 + 1, 27 + 1; SYNs of a flood that all are let pass 20 + 110, 25 + 224, 29 + 272.
 //!
 //! **Packets that the kernel gets** have a state as well: what parse punts is classified like the rest, for the
 //! filter is asked about it. But only what the kernel forwards becomes a connection ([`commit`] says which): not

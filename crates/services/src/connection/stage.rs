@@ -6,6 +6,7 @@
 //! * drop `connection_table_full`: it would, and there is no room (only with [`WhenFull::Drop`](super::WhenFull::Drop));
 //! * nothing: what it says about its connection is written down, if the filter has not dropped it.
 
+use std::hint::select_unpredictable;
 use std::sync::atomic::Ordering;
 
 use linecard_io::PacketMemory;
@@ -14,7 +15,7 @@ use linecard_tables::connections::{ConnectionTable, Handle, Insertion, Tick, VAL
 use linecard_tables::hash::FlowHash;
 
 use super::fragments::Fragments;
-use super::identity::{Identity, Key, Subject, What, identify};
+use super::identity::{Identity, Key, Subject, What, identify, identify_plain};
 use super::list::revolution;
 use super::table::{lifetime, source};
 use super::tcp::{self, Direction, INITIATOR, SEEN, Step};
@@ -49,6 +50,17 @@ struct Column<const K: usize> {
     keys: Vec<[u64; K]>,
     subjects: Vec<Subject>,
     handles: Vec<Handle>,
+    /// What there is to write down of a packet that goes on.
+    news: Vec<News>,
+}
+
+/// What a packet says of its connection that was not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum News {
+    /// Only that it was seen.
+    Seen,
+    /// Perhaps more.
+    More,
 }
 
 impl<const K: usize> Column<K> {
@@ -58,6 +70,7 @@ impl<const K: usize> Column<K> {
             keys: Vec::with_capacity(BATCH_PACKETS_MAX),
             subjects: Vec::with_capacity(BATCH_PACKETS_MAX),
             handles: Vec::with_capacity(BATCH_PACKETS_MAX),
+            news: Vec::with_capacity(BATCH_PACKETS_MAX),
         }
     }
 
@@ -65,6 +78,7 @@ impl<const K: usize> Column<K> {
         self.places.clear();
         self.keys.clear();
         self.subjects.clear();
+        self.news.clear();
     }
 
     fn push(&mut self, place: u8, key: [u64; K], subject: Subject) {
@@ -139,7 +153,12 @@ fn gather(batch: &Batch, memory: &PacketMemory, scratch: &mut ConnectionScratch)
         if !is_classified(*verdict, metadata.layer3) {
             continue;
         }
-        match identify(memory.packet(frame), metadata, &scratch.hash) {
+        let packet = memory.packet(frame);
+        if let Some((key, subject)) = identify_plain(packet, metadata) {
+            scratch.ipv4.push(place as u8, key, subject);
+            continue;
+        }
+        match identify(packet, metadata, &scratch.hash) {
             Identity::Flow(key, subject, datagram) => {
                 match key {
                     Key::Ipv4(key) => scratch.ipv4.push(place as u8, key, subject),
@@ -188,8 +207,29 @@ fn look_up<const K: usize>(
     table.lookup_bulk(&column.keys, now, &mut column.handles);
     let found = column.places.iter().zip(&column.subjects).zip(&column.handles);
     for ((&place, subject), &handle) in found {
-        states[usize::from(place)] = judge(table.values(handle), subject, is_loose);
+        let (state, news) = match (table.values(handle), &subject.what) {
+            (Some(values), What::Datagram | What::Query { .. }) => {
+                judge_datagram(&values, subject.side)
+            }
+            (values, _) => (judge(values, subject, is_loose), News::More),
+        };
+        states[usize::from(place)] = state;
+        column.news.push(news);
     }
+}
+
+/// The state of a packet of a connection without states, whose sides only say whether they were seen and who
+/// began. Without a branch, since nobody can predict which side a packet is of.
+#[inline]
+fn judge_datagram(values: &[u64; VALUES], side: usize) -> (ConnectionState, News) {
+    let flags = [0, 1].map(|side| Direction::flags_of(values, side));
+    let (mine, others) = (flags[side], flags[1 - side]);
+    let is_unanswered = (mine & INITIATOR != 0) & (others & SEEN == 0);
+    let is_known = (mine & SEEN != 0) & !is_unanswered;
+    (
+        select_unpredictable(is_unanswered, ConnectionState::New, ConnectionState::Established),
+        select_unpredictable(is_known, News::Seen, News::More),
+    )
 }
 
 /// The state of a packet whose connection has these values.
@@ -215,14 +255,7 @@ fn judge(values: Option<[u64; VALUES]>, subject: &Subject, is_loose: bool) -> Co
                 sequence.is_some_and(|n| !tcp::is_quotable(&directions, subject.side, n));
             if is_blind { ConnectionState::Invalid } else { ConnectionState::Related }
         }
-        What::Datagram | What::Query { .. } => {
-            let begun_here = directions[subject.side].has(INITIATOR);
-            if begun_here && !directions[1 - subject.side].has(SEEN) {
-                ConnectionState::New
-            } else {
-                ConnectionState::Established
-            }
-        }
+        What::Datagram | What::Query { .. } => judge_datagram(&values, subject.side).0,
     }
 }
 
@@ -231,12 +264,15 @@ fn count(
     states: &[ConnectionState; BATCH_PACKETS_MAX],
     stats: &mut ConnectionStats,
 ) {
-    let mut counts = [0; 4];
+    // Sixteen bits a state, so that packets do not wait for each other's sum.
+    const _: () = assert!(BATCH_PACKETS_MAX < 1 << 16);
+    let mut counts = 0u64;
     for ((verdict, metadata), state) in batch.verdicts.iter().zip(&batch.metadata).zip(states) {
-        counts[*state as usize] += u64::from(is_classified(*verdict, metadata.layer3));
+        let counted = u64::from(is_classified(*verdict, metadata.layer3));
+        counts += counted << (16 * *state as u32);
     }
-    for ((what, _), count) in ConnectionCount::ALL.into_iter().zip(counts) {
-        stats.add(what, count);
+    for ((what, _), state) in ConnectionCount::ALL.into_iter().zip(0..4) {
+        stats.add(what, counts >> (16 * state) & 0xffff);
     }
 }
 
@@ -279,11 +315,16 @@ impl<const K: usize> Commit<'_, K> {
         verdicts: &mut [Verdict],
     ) {
         let entries = column.keys.iter().zip(&column.subjects).zip(&column.handles);
-        for (&place, ((key, subject), &handle)) in column.places.iter().zip(entries) {
+        let entries = entries.zip(&column.news);
+        for (&place, (((key, subject), &handle), news)) in column.places.iter().zip(entries) {
             let at = usize::from(place);
             let Some(verdict) = verdicts.get_mut(at) else { continue };
             let counts = matches!(states[at], ConnectionState::New | ConnectionState::Established);
             if !counts || !goes_through(*verdict) {
+                continue;
+            }
+            if *news == News::Seen {
+                self.table.refresh(handle, self.now);
                 continue;
             }
             let drop = match self.table.values(handle) {

@@ -160,6 +160,12 @@ impl Direction {
         }
     }
 
+    /// The flags alone, as [`Self::of_values`] has them.
+    #[inline]
+    pub(super) fn flags_of(values: &[u64; VALUES], side: usize) -> u8 {
+        (values[2 * side] >> 32) as u8
+    }
+
     pub(super) fn values(&self) -> [u64; 2] {
         let marks =
             u64::from(self.flags) | u64::from(self.scale) << 8 | u64::from(self.spread) << 12;
