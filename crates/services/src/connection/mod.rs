@@ -32,6 +32,7 @@
 //! Not looked at: upper-layer checksums (the hosts do), and what application protocols say about further
 //! connections (the kernel's helpers).
 
+mod commit;
 mod config;
 mod fragments;
 mod identity;
@@ -42,9 +43,10 @@ mod stats;
 mod table;
 pub mod tcp;
 
+pub use commit::commit;
 pub use config::{ConnectionConfig, WhenFull};
 pub use list::{Connection, StateCount};
-pub use stage::{ConnectionScratch, classify, commit};
+pub use stage::{ConnectionScratch, classify};
 pub use stats::{ConnectionCount, ConnectionStats, ConnectionStatsReader};
 pub use table::ConnectionTables;
 
