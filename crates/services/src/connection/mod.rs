@@ -2,7 +2,7 @@
 //! `established`, `related`, `new` and `invalid`.
 //!
 //! Two halves stand around the filter. [`classify`] looks up and says the state of each packet; it changes
-//! nothing. [`commit`] enters what the filter let pass. So a refused packet leaves no trace, and a flood
+//! nothing. [`commit()`] enters what the filter let pass. So a refused packet leaves no trace, and a flood
 //! that the filter drops costs lookups only.
 //!
 //! **Several workers.** Receive hashing is not symmetric as a rule, so the two directions of a connection
@@ -26,7 +26,7 @@
 //! connection 19 + 1, 22 + 1, 27 + 1; SYNs of a flood that all are let pass 20 + 110, 25 + 224, 29 + 272.
 //!
 //! **Packets that the kernel gets** have a state as well: what parse punts is classified like the rest, for the
-//! filter is asked about it. But only what the kernel forwards becomes a connection ([`commit`] says which): not
+//! filter is asked about it. But only what the kernel forwards becomes a connection ([`commit()`] says which): not
 //! what goes to a group, to the link or to the router, and not what ends here.
 //!
 //! Not looked at: upper-layer checksums (the hosts do), and what application protocols say about further
