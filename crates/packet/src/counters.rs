@@ -21,64 +21,18 @@
 //! `transmit_invalid` and `shutdown` are counted at the outgoing port: they befall packets in a
 //! transmit queue, when the worker no longer knows where they came from.
 
-use std::ops::Range;
+mod cells;
+mod port;
+mod reader;
+
+pub use port::PortCounters;
+pub use reader::CountersReader;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{Ordering, fence};
 
-use linecard_io::KernelCounters;
-
-use crate::{DropReason, FORWARDING_CLASSES, Origin, PortId, PortTotals, PuntReason, Withheld};
-
-// Where a port's counters stand among its cells.
-const RECEIVED_PACKETS: usize = 0;
-const RECEIVED_BYTES: usize = 1;
-const FORWARDED_PACKETS: usize = 2;
-const FORWARDED_BYTES: usize = 3;
-const TRANSMITTED_PACKETS: usize = 4;
-const TRANSMITTED_BYTES: usize = 5;
-const QUEUED_PACKETS: usize = 6;
-const RING_FULL: usize = 7;
-const RX_INVALID: usize = 8;
-const TX_INVALID: usize = 9;
-const ABANDONED: usize = 10;
-/// The cells from here on count what happens to few packets: two cells a reason, packets and bytes.
-const REASONS: usize = 11;
-/// And those from here on what Linecard sends of its own.
-const ORIGINATED: usize = REASONS + 2 * (DropReason::COUNT + PuntReason::COUNT);
-const ORIGINATED_BYTES: usize = ORIGINATED + Origin::COUNT;
-const WITHHELD: usize = ORIGINATED_BYTES + 1;
-const CLASSES: usize = WITHHELD + Withheld::COUNT;
-const CELLS: usize = CLASSES + FORWARDING_CLASSES;
-
-// `PortCounters::changed_reasons` has a bit for each.
-const _: () = assert!(DropReason::COUNT + PuntReason::COUNT <= 64);
-
-/// Number of a reason among all reasons.
-const fn dropped(reason: DropReason) -> usize {
-    reason.index()
-}
-
-/// The same of one to punt.
-const fn punted(reason: PuntReason) -> usize {
-    DropReason::COUNT + reason.index()
-}
-
-/// A reader gives up on an undisturbed copy after so many tries; a commit takes well below a
-/// microsecond, so this happens only when the worker's thread is not running in the middle of one.
-const READ_TRIES_MAX: usize = 10_000;
-
-/// One port's cells. Aligned so that no two ports, and no two workers, share a cache line.
-#[derive(Debug)]
-#[repr(align(64))]
-struct PortCells([AtomicU64; CELLS]);
-
-/// What the worker and its readers share.
-#[derive(Debug)]
-struct Block {
-    /// Odd while the worker writes.
-    generation: AtomicU64,
-    ports: Box<[PortCells]>,
-}
+use crate::PortId;
+use cells::Block;
 
 /// The counters of one worker: the side that counts.
 #[derive(Debug)]
@@ -87,156 +41,12 @@ pub struct WorkerCounters {
     ports: Box<[PortCounters]>,
 }
 
-/// What a worker has counted on one port since it started, not yet published.
-#[derive(Debug)]
-pub struct PortCounters {
-    cells: [u64; CELLS],
-    changed: bool,
-    /// By its number a bit for each reason whose cells have changed.
-    changed_reasons: u64,
-    /// A cell of what Linecard sends of its own has changed.
-    changed_own: bool,
-}
-
-impl PortCounters {
-    /// Packets came in.
-    #[inline]
-    pub fn received(&mut self, packets: u64, bytes: u64) {
-        self.add(RECEIVED_PACKETS, packets);
-        self.add(RECEIVED_BYTES, bytes);
-    }
-
-    /// Packets that came in here, with so many bytes, are about to be handed to transmit queues; those that are
-    /// refused, and so were none, [`Self::transmit_queue_full`] takes back before the next [`WorkerCounters::commit`].
-    #[inline]
-    pub fn forwarded(&mut self, packets: u64, bytes: u64) {
-        self.add(FORWARDED_PACKETS, packets);
-        self.add(FORWARDED_BYTES, bytes);
-    }
-
-    /// A packet that was counted as forwarded with so many bytes found no room in the transmit queue, and is
-    /// dropped.
-    pub fn transmit_queue_full(&mut self, bytes: u64) {
-        self.set(FORWARDED_PACKETS, self.cells[FORWARDED_PACKETS] - 1);
-        self.set(FORWARDED_BYTES, self.cells[FORWARDED_BYTES] - bytes);
-        self.dropped(DropReason::TransmitQueueFull, 1, bytes);
-    }
-
-    /// Packets were taken by this port's transmit queue, with so many bytes as they are sent.
-    #[inline]
-    pub fn transmitted(&mut self, packets: u64, bytes: u64) {
-        self.add(TRANSMITTED_PACKETS, packets);
-        self.add(TRANSMITTED_BYTES, bytes);
-    }
-
-    /// Packets that came in here, with so many bytes, were dropped.
-    #[inline]
-    pub fn dropped(&mut self, reason: DropReason, packets: u64, bytes: u64) {
-        self.add_reason(dropped(reason), packets, bytes);
-    }
-
-    /// Packets that came in here, with so many bytes, were handed to the kernel.
-    #[inline]
-    pub fn punted(&mut self, reason: PuntReason, packets: u64, bytes: u64) {
-        self.add_reason(punted(reason), packets, bytes);
-    }
-
-    /// Packets of Linecard's own were taken by this port's transmit queue; they are counted as transmitted, too.
-    pub fn originated(&mut self, origin: Origin, packets: u64, bytes: u64) {
-        self.add(ORIGINATED + origin.index(), packets);
-        self.add(ORIGINATED_BYTES, bytes);
-        self.transmitted(packets, bytes);
-    }
-
-    /// Packets of Linecard's own came to nothing, which were about packets that came in here.
-    pub fn withheld(&mut self, reason: Withheld, packets: u64) {
-        self.add(WITHHELD + reason.index(), packets);
-    }
-
-    /// A packet of this forwarding class was taken by this port's transmit queue.
-    pub fn classified(&mut self, class: u8) {
-        if class == 0 {
-            return;
-        }
-        self.add(CLASSES + usize::from(class) % FORWARDING_CLASSES, 1);
-    }
-
-    /// Packets in this port's transmit queues were given up when the worker stopped. From now on
-    /// they are not queued any more.
-    pub fn abandoned(&mut self, packets: u64) {
-        self.add(ABANDONED, packets);
-        self.set(QUEUED_PACKETS, 0);
-    }
-
-    /// How many packets wait in this port's transmit queues now.
-    #[inline]
-    pub fn set_queued(&mut self, packets: u64) {
-        self.set(QUEUED_PACKETS, packets);
-    }
-
-    /// What the kernel has dropped on this port's queues since they were opened.
-    pub fn set_kernel(&mut self, kernel: KernelCounters) {
-        self.set(RING_FULL, kernel.rx_ring_full);
-        self.set(RX_INVALID, kernel.rx_invalid);
-        self.set(TX_INVALID, kernel.tx_invalid);
-    }
-
-    #[inline]
-    fn add(&mut self, cell: usize, count: u64) {
-        self.set(cell, self.cells[cell] + count);
-    }
-
-    #[inline]
-    fn add_reason(&mut self, reason: usize, packets: u64, bytes: u64) {
-        self.cells[REASONS + 2 * reason] += packets;
-        self.cells[REASONS + 2 * reason + 1] += bytes;
-        self.changed = true;
-        self.changed_reasons |= 1 << reason;
-    }
-
-    #[inline]
-    fn set(&mut self, cell: usize, value: u64) {
-        let has_changed = self.cells[cell] != value;
-        self.changed |= has_changed;
-        self.changed_own |= has_changed & (cell >= ORIGINATED);
-        self.cells[cell] = value;
-    }
-
-    /// Writes what has changed into the cells that readers see.
-    fn publish(&mut self, shared: &PortCells) {
-        let publish = |range: Range<usize>| {
-            for (cell, value) in shared.0[range.clone()].iter().zip(&self.cells[range]) {
-                cell.store(*value, Ordering::Relaxed);
-            }
-        };
-        publish(0..REASONS);
-        let mut left = self.changed_reasons;
-        while left != 0 {
-            let cell = REASONS + 2 * left.trailing_zeros() as usize;
-            publish(cell..cell + 2);
-            left &= left - 1;
-        }
-        if self.changed_own {
-            publish(ORIGINATED..CELLS);
-        }
-        (self.changed, self.changed_reasons, self.changed_own) = (false, 0, false);
-    }
-}
-
 impl WorkerCounters {
     /// Counters for ports 0 to `ports` − 1, all zero. All memory is allocated here.
     #[must_use]
     pub fn new(ports: usize) -> Self {
-        let cells = || PortCells(std::array::from_fn(|_| AtomicU64::new(0)));
-        let block =
-            Block { generation: AtomicU64::new(0), ports: (0..ports).map(|_| cells()).collect() };
-        let counters = || PortCounters {
-            cells: [0; CELLS],
-            changed: false,
-            changed_reasons: 0,
-            changed_own: false,
-        };
-        Self { block: Arc::new(block), ports: (0..ports).map(|_| counters()).collect() }
+        let counters = (0..ports).map(|_| PortCounters::new()).collect();
+        Self { block: Arc::new(Block::new(ports)), ports: counters }
     }
 
     /// The side that reads.
@@ -273,90 +83,12 @@ impl WorkerCounters {
     }
 }
 
-/// The counters of one worker: the side that reads. Cheap to clone; outlives the worker.
-#[derive(Debug, Clone)]
-pub struct CountersReader {
-    block: Arc<Block>,
-}
-
-impl CountersReader {
-    /// How many ports there are.
-    #[must_use]
-    pub fn ports(&self) -> usize {
-        self.block.ports.len()
-    }
-
-    /// The totals of all ports, by port number, as they stood between two batches.
-    ///
-    /// If the worker was interrupted in the middle of publishing and does not run on for thousands
-    /// of tries, what was read last: then a batch may be counted in part.
-    #[must_use]
-    pub fn read(&self) -> Vec<PortTotals> {
-        for _ in 0..READ_TRIES_MAX {
-            let before = self.block.generation.load(Ordering::Acquire);
-            if before.is_multiple_of(2) {
-                let totals = self.read_once();
-                // Orders the cells' loads before the second look at the generation.
-                fence(Ordering::Acquire);
-                if self.block.generation.load(Ordering::Relaxed) == before {
-                    return totals;
-                }
-            }
-            std::thread::yield_now();
-        }
-        self.read_once()
-    }
-
-    fn read_once(&self) -> Vec<PortTotals> {
-        self.block.ports.iter().map(totals).collect()
-    }
-}
-
-/// One port's totals, with what the kernel dropped added to both sides of the balance.
-fn totals(port: &PortCells) -> PortTotals {
-    let cell = |index: usize| port.0[index].load(Ordering::Relaxed);
-    let (ring_full, rx_invalid, tx_invalid) = (cell(RING_FULL), cell(RX_INVALID), cell(TX_INVALID));
-    let (queued, abandoned) = (cell(QUEUED_PACKETS), cell(ABANDONED));
-    let not_sent = queued + abandoned + tx_invalid;
-    let mut totals = PortTotals {
-        received_packets: cell(RECEIVED_PACKETS) + ring_full + rx_invalid,
-        received_bytes: cell(RECEIVED_BYTES),
-        forwarded_packets: cell(FORWARDED_PACKETS),
-        forwarded_bytes: cell(FORWARDED_BYTES),
-        sent_packets: cell(TRANSMITTED_PACKETS).saturating_sub(not_sent),
-        transmitted_bytes: cell(TRANSMITTED_BYTES),
-        queued_packets: queued,
-        ..PortTotals::default()
-    };
-    for &reason in DropReason::ALL {
-        let at = REASONS + 2 * dropped(reason);
-        (totals.dropped_packets[reason], totals.dropped_bytes[reason]) = (cell(at), cell(at + 1));
-    }
-    for &reason in PuntReason::ALL {
-        let at = REASONS + 2 * punted(reason);
-        (totals.punted_packets[reason], totals.punted_bytes[reason]) = (cell(at), cell(at + 1));
-    }
-    for &origin in Origin::ALL {
-        totals.originated_packets[origin] = cell(ORIGINATED + origin.index());
-    }
-    totals.originated_bytes = cell(ORIGINATED_BYTES);
-    for &reason in Withheld::ALL {
-        totals.withheld_packets[reason] = cell(WITHHELD + reason.index());
-    }
-    totals.class_packets = std::array::from_fn(|class| cell(CLASSES + class));
-    // Those of class 0 are not counted one by one.
-    let others: u64 = totals.class_packets.iter().sum();
-    totals.class_packets[0] = cell(TRANSMITTED_PACKETS).saturating_sub(others);
-    totals.dropped_packets[DropReason::ReceiveRingFull] += ring_full;
-    totals.dropped_packets[DropReason::ReceiveInvalid] += rx_invalid;
-    totals.dropped_packets[DropReason::TransmitInvalid] += tx_invalid;
-    totals.dropped_packets[DropReason::Shutdown] += abandoned;
-    totals
-}
-
 #[cfg(test)]
 mod tests {
+    use linecard_io::KernelCounters;
+
     use super::*;
+    use crate::{DropReason, PortTotals, PuntReason};
 
     const PORT: PortId = PortId(0);
 
