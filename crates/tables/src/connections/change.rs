@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
+use super::lookup::{Place, slot_of};
 use super::slot::{self, Content, VALUES, Word};
-use super::{ConnectionTable, Handle, Lifetime, Place, SLOTS, Tick, age, slot_of};
+use super::{ConnectionTable, Handle, Lifetime, SLOTS, Tick, age};
 use crate::sync::atomic::{Ordering, fence};
 
 /// How often a worker looks again that lost a slot to another one.

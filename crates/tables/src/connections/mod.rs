@@ -60,6 +60,7 @@
 
 mod change;
 mod list;
+mod lookup;
 mod slot;
 mod twin;
 
@@ -70,8 +71,8 @@ pub use twin::ConnectionTwin;
 
 use std::mem::size_of;
 
-use crate::hash::{folded_multiply, split_mix_64};
-use crate::memory::{advise_huge_pages, prefetch_index};
+use crate::hash::split_mix_64;
+use crate::memory::advise_huge_pages;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use slot::{Entry, Word};
 
@@ -82,8 +83,6 @@ pub type ConnectionsIpv6 = ConnectionTable<5>;
 
 /// Slots of a bucket: a cache line of words.
 const SLOTS: usize = 8;
-/// Keys that are looked up at a time; their cache lines are on the way together.
-const GROUP: usize = 32;
 /// Slots for each two entries asked for.
 const SLOTS_PER_TWO: usize = 3;
 /// Tables from this size on ask for huge pages.
@@ -142,13 +141,6 @@ impl Handle {
 struct Bucket([AtomicU64; SLOTS]);
 
 const _: () = assert!(size_of::<Bucket>() == 64);
-
-/// Where a key may stand: its two buckets, and its fingerprint.
-#[derive(Debug, Clone, Copy, Default)]
-struct Place {
-    buckets: [u32; 2],
-    fingerprint: u16,
-}
 
 /// The table. `K` is the number of words of a key; both directions of a connection have one key.
 #[derive(Debug)]
@@ -219,96 +211,6 @@ impl<const K: usize> ConnectionTable<K> {
     pub fn count(&self, now: Tick) -> usize {
         let words = self.buckets.iter().flat_map(|bucket| &bucket.0);
         words.filter(|word| self.is_live(Word(word.load(Ordering::Relaxed)), now)).count()
-    }
-
-    /// Where the entry of each key is, into `handles` at the same place; [`Handle::NONE`] where there is none.
-    ///
-    /// The slices must be equally long; what one has more than the other is left alone.
-    pub fn lookup_bulk(&self, keys: &[[u64; K]], now: Tick, handles: &mut [Handle]) {
-        debug_assert_eq!(keys.len(), handles.len());
-        for (keys, handles) in keys.chunks(GROUP).zip(handles.chunks_mut(GROUP)) {
-            self.lookup_group(keys, now, handles);
-        }
-    }
-
-    /// [`Self::lookup_bulk`] of one key.
-    #[must_use]
-    pub fn lookup(&self, key: &[u64; K], now: Tick) -> Handle {
-        let mut handle = [Handle::NONE];
-        self.lookup_group(std::slice::from_ref(key), now, &mut handle);
-        handle[0]
-    }
-
-    fn lookup_group(&self, keys: &[[u64; K]], now: Tick, handles: &mut [Handle]) {
-        let mut places = [Place::default(); GROUP];
-        let mut matches = [0u32; GROUP];
-        for (key, place) in keys.iter().zip(&mut places) {
-            *place = self.place(key);
-            prefetch_index(&self.buckets, place.buckets[0] as usize);
-            prefetch_index(&self.buckets, place.buckets[1] as usize);
-        }
-        for (place, found) in places[..keys.len()].iter().zip(&mut matches) {
-            *found = self.matches(place);
-            if *found != 0 {
-                self.prefetch_entry(slot_of(place, found.trailing_zeros()));
-            }
-        }
-        for (((key, place), found), handle) in keys.iter().zip(&places).zip(&matches).zip(handles) {
-            *handle = self.find_among(key, place, *found, now);
-        }
-    }
-
-    /// Asks for both ends of an entry, which lies in two cache lines as a rule.
-    #[inline]
-    fn prefetch_entry(&self, slot: usize) {
-        prefetch_index(&self.entries, slot);
-        if let Some(entry) = self.entries.get(slot) {
-            crate::memory::prefetch_read(entry.last());
-        }
-    }
-
-    /// Which of a key's 16 slots have its fingerprint: a bit each.
-    #[inline]
-    fn matches(&self, place: &Place) -> u32 {
-        let mut found = 0;
-        for (half, bucket) in place.buckets.iter().enumerate() {
-            for (number, word) in self.buckets[*bucket as usize].0.iter().enumerate() {
-                // Acquire, at the one that is taken: `find_among` loads it again.
-                let word = Word(word.load(Ordering::Relaxed));
-                found |= u32::from(word.fingerprint() == place.fingerprint) << (half * 8 + number);
-            }
-        }
-        found
-    }
-
-    /// The first entry with this key among the slots that have its fingerprint.
-    #[inline]
-    fn find_among(&self, key: &[u64; K], place: &Place, mut found: u32, now: Tick) -> Handle {
-        while found != 0 {
-            let slot = slot_of(place, found.trailing_zeros());
-            let word = self.word(slot);
-            let current = Word(word.load(Ordering::Acquire));
-            if self.is_live(current, now) && slot::holds(word, &self.entries[slot], current, key) {
-                return Handle { slot: slot as u32, generation: current.generation() };
-            }
-            found &= found - 1;
-        }
-        Handle::NONE
-    }
-
-    /// The slot of an entry with this key that has expired, and its word.
-    fn find_expired(&self, key: &[u64; K], place: &Place, now: Tick) -> Option<(usize, Word)> {
-        let mut found = self.matches(place);
-        while found != 0 {
-            let slot = slot_of(place, found.trailing_zeros());
-            found &= found - 1;
-            let word = Word(self.word(slot).load(Ordering::Acquire));
-            let has_expired = word.lifetime().is_some() && !self.is_live(word, now);
-            if has_expired && slot::holds(self.word(slot), &self.entries[slot], word, key) {
-                return Some((slot, word));
-            }
-        }
-        None
     }
 
     /// The values of an entry; `None` when it is gone.
@@ -386,43 +288,10 @@ impl<const K: usize> ConnectionTable<K> {
             self.lifetimes[lifetime.number()].load(Ordering::Relaxed) & EVICTABLE != 0
         })
     }
-
-    #[inline]
-    fn place(&self, key: &[u64; K]) -> Place {
-        let hash = hash(&self.hash_keys, key);
-        let (high, low) = (hash >> 32, hash & 0xffff_ffff);
-        // Multiply and take the high half (Lemire 2019): the number of buckets is no power of two.
-        let buckets = self.buckets.len() as u64;
-        let scaled = |half: u64| ((half * buckets) >> 32) as u32;
-        let (first, mut second) = (scaled(high), scaled(low));
-        if second == first {
-            second = if first == 0 { 1 } else { first - 1 };
-        }
-        Place { buckets: [first, second], fingerprint: (high & 0xfff) as u16 }
-    }
 }
 
 /// Ticks since it was seen; below 0 when another worker's clock is a little ahead.
 #[inline]
 fn age(word: Word, now: Tick) -> i64 {
     i64::from(now.0.wrapping_sub(word.seen()) as i32)
-}
-
-/// The slot of one of a key's 16 candidates.
-#[inline]
-fn slot_of(place: &Place, candidate: u32) -> usize {
-    let candidate = candidate as usize;
-    place.buckets[candidate / SLOTS % 2] as usize * SLOTS + candidate % SLOTS
-}
-
-/// Two words at a time are folded; what is left over goes into the last step.
-#[inline]
-fn hash<const K: usize>(keys: &[u64; 6], words: &[u64; K]) -> u64 {
-    let mut mixed = keys[5];
-    for (number, pair) in words.chunks(2).enumerate() {
-        let key = |i: usize| keys[(2 * number + i) % 5];
-        let (first, second) = (pair[0] ^ key(0), pair.get(1).unwrap_or(&0) ^ key(1));
-        mixed = mixed.rotate_left(23) ^ folded_multiply(first, second);
-    }
-    folded_multiply(mixed ^ keys[2], keys[3])
 }
