@@ -7,11 +7,11 @@
 //!
 //! | module | |
 //! |---|---|
-//! | `cases` | what can be asked for, by name |
+//! | `cases`, `recipe` | what can be asked for, by name, and what it is made of |
 //! | `tables`, `prefixes` | the router under test, and where its routes come from |
 //! | `rules`, `filters` | the filter that packets pass in some cases, and what they are then drawn from |
 //! | `services`, `policers`, `sources`, `connections` | what else they meet in some cases, and its counters |
-//! | `ranks`, `traffic` | the packets: which, and how they are made |
+//! | `ranks`, `traffic`, `families` | the packets: which, how they are made, and their bytes |
 //! | `hands`, `port` | how they are dealt and taken back |
 //! | `check`, `intervals` | whether they came out right, by plainer means than the packet path's |
 //! | `lane`, `empty` | one worker and its rounds; the queues without one |
@@ -26,6 +26,7 @@ mod connections;
 mod cores;
 mod cycles;
 mod empty;
+mod families;
 mod filters;
 mod hands;
 mod intervals;
@@ -38,6 +39,7 @@ mod policers;
 mod port;
 mod prefixes;
 mod ranks;
+mod recipe;
 mod report;
 mod rules;
 mod services;

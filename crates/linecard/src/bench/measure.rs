@@ -7,7 +7,7 @@ use std::thread;
 use anyhow::{Context, ensure};
 use serde::Serialize;
 
-use super::cases::{Case, Recipe, Routes, Service};
+use super::cases::Case;
 use super::connections::{FLOWS, Flows};
 use super::cycles::Cycles;
 use super::empty;
@@ -17,6 +17,7 @@ use super::machine::{LINE_BYTES, Machine, cores, take_priority};
 use super::meter::Meter;
 use super::prefixes::{self, Prefixes};
 use super::ranks::Ranks;
+use super::recipe::{Recipe, Routes, Service};
 use super::rules::RuleSet;
 use super::services::Services;
 use super::sources::Origins;

@@ -7,10 +7,10 @@ use linecard_forwarder::Worker;
 use linecard_packet::PortTotals;
 use linecard_services::filter::{Action, FilterStatsReader};
 
-use super::cases::{Recipe, Service};
 use super::connections::{self, Connections, Expected};
 use super::filters::{self, Filters};
 use super::policers::{Policers, PolicersReader};
+use super::recipe::{Recipe, Service};
 use super::rules::{Asked, RuleSet};
 use super::sources::{Sources, SourcesReader};
 
