@@ -30,6 +30,7 @@ mod entry;
 pub mod generator;
 mod linear;
 mod lookup;
+mod telling;
 mod tree;
 mod tree_build;
 mod tree_update;

@@ -321,19 +321,19 @@ impl Block {
     /// A bit for each entry that matches as far as the compared words go.
     #[inline(always)]
     fn matching<A: Address, const ROW: usize>(&self, row: &[u32; ROW], words: [usize; 2]) -> u32 {
-        let [source, destination] = match A::BITS {
+        let [first, second] = match A::BITS {
             32 => [SOURCE_WORD, destination_word::<A>()],
             _ => words,
         };
-        let [source, destination] = [row[source & (ROW - 1)], row[destination & (ROW - 1)]];
+        let [first, second] = [row[first & (ROW - 1)], row[second & (ROW - 1)]];
         let (ports, kind) = (row[ports_word::<A>()], row[kind_word::<A>()]);
         let (source_port, destination_port) = ((ports >> 16) as u16, ports as u16);
         let mut matching = 0;
         for lane in 0..LANES {
-            let source_free = u32::from(self.source_free[lane]);
-            let destination_free = u32::from(self.destination_free[lane]);
-            let differs = (source ^ self.source[lane]).unbounded_shr(source_free)
-                | (destination ^ self.destination[lane]).unbounded_shr(destination_free)
+            let first_free = u32::from(self.first_free[lane]);
+            let second_free = u32::from(self.second_free[lane]);
+            let differs = (first ^ self.first[lane]).unbounded_shr(first_free)
+                | (second ^ self.second[lane]).unbounded_shr(second_free)
                 | ((kind & self.kind_mask[lane]) ^ self.kind[lane]);
             let from = source_port.wrapping_sub(self.source_port[lane]);
             let to = destination_port.wrapping_sub(self.destination_port[lane]);

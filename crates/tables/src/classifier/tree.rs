@@ -25,9 +25,9 @@
 //! Up to 256 keys at a time, level by level: each pass goes over the keys that are not at a leaf yet, and keeps
 //! them in a list without a branch a key. So the processor has the misses of many keys under way
 //! and mispredicts once a pass. The comparison makes a bit an entry that matches; the lowest bit is
-//! the answer of this leaf. Of IPv6 addresses a leaf compares one word each, the one that tells its entries apart
-//! best; the whole addresses are compared once, for the entry that came out first. Where they
-//! differ (a few in 100 keys), and for conditional entries whose condition does not hold, the key is looked up
+//! the answer of this leaf. Of IPv6 addresses a leaf compares two words, those that tell its entries apart
+//! best (`telling`); the whole addresses are compared once, for the entry that came out first. Where they
+//! differ (3 to 23 in 1,000 keys), and for conditional entries whose condition does not hold, the key is looked up
 //! again by itself, entry by entry.
 //!
 //! # Changes
@@ -40,21 +40,22 @@
 //! Cycles of a 2.6 GHz time stamp counter, median of 9 rounds on one core of an AMD EPYC (Zen 5), a virtual
 //! machine shared with others; batches of 256, 131,072 packets, of which nine in ten lie within a rule and meet
 //! others; no cache of flows (`cargo bench -p linecard-tables -- classifier`). A change is one removal or one
-//! insertion, the median and the most of 400.
+//! insertion, the median and the most of 400. Each figure is the median of three runs, whose cycles were within
+//! 9 % of each other, those of 100,000 rules within 30 %.
 //!
 //! | rules | IPv4 | memory | build | a change | IPv6 | memory | build | a change |
 //! |---|---|---|---|---|---|---|---|---|
-//! | acl 1,000 | 29 | 0.1 MiB | 1 ms | 1, 10 µs | 47 | 0.3 MiB | 4 ms | 3, 46 µs |
-//! | acl 10,000 | 37 | 2.1 MiB | 17 ms | 3, 118 µs | 56 | 3.9 MiB | 31 ms | 5, 29 µs |
-//! | acl 100,000 | 54 | 25 MiB | 176 ms | 3, 513 µs | 154 | 40 MiB | 328 ms | 5, 3,121 µs |
-//! | fw 1,000 | 42 | 0.1 MiB | 2 ms | 1, 11 µs | 60 | 0.2 MiB | 3 ms | 2, 20 µs |
-//! | fw 10,000 | 59 | 2.1 MiB | 23 ms | 2, 262 µs | 98 | 3.9 MiB | 52 ms | 3, 272 µs |
-//! | fw 100,000 | 165 | 25 MiB | 292 ms | 4, 1,751 µs | 250 | 40 MiB | 738 ms | 5, 5,195 µs |
-//! | ipc 1,000 | 35 | 0.1 MiB | 1 ms | 1, 11 µs | 71 | 0.2 MiB | 3 ms | 2, 22 µs |
-//! | ipc 10,000 | 51 | 2.1 MiB | 18 ms | 3, 96 µs | 75 | 3.9 MiB | 46 ms | 4, 82 µs |
-//! | ipc 100,000 | 89 | 25 MiB | 226 ms | 4, 585 µs | 234 | 40 MiB | 570 ms | 4, 821 µs |
+//! | acl 1,000 | 26 | 0.1 MiB | 1 ms | 1, 8 µs | 41 | 0.3 MiB | 4 ms | 4, 64 µs |
+//! | acl 10,000 | 34 | 2.1 MiB | 15 ms | 2, 70 µs | 51 | 3.9 MiB | 29 ms | 6, 34 µs |
+//! | acl 100,000 | 49 | 25 MiB | 149 ms | 3, 392 µs | 130 | 40 MiB | 322 ms | 6, 4,330 µs |
+//! | fw 1,000 | 38 | 0.1 MiB | 1 ms | 1, 6 µs | 53 | 0.2 MiB | 3 ms | 3, 31 µs |
+//! | fw 10,000 | 54 | 2.1 MiB | 20 ms | 2, 176 µs | 83 | 3.9 MiB | 46 ms | 5, 300 µs |
+//! | fw 100,000 | 155 | 25 MiB | 250 ms | 3, 1,424 µs | 255 | 40 MiB | 670 ms | 7, 5,328 µs |
+//! | ipc 1,000 | 32 | 0.1 MiB | 1 ms | 1, 6 µs | 46 | 0.2 MiB | 3 ms | 4, 46 µs |
+//! | ipc 10,000 | 45 | 2.1 MiB | 15 ms | 2, 55 µs | 69 | 3.9 MiB | 44 ms | 6, 119 µs |
+//! | ipc 100,000 | 76 | 25 MiB | 188 ms | 3, 482 µs | 228 | 40 MiB | 531 ms | 6, 1,098 µs |
 //!
-//! With x86-64-v3 10,000 rules are 50, 79 and 64 (IPv4), with portable instructions 138, 292 and 217: without
+//! With x86-64-v3 10,000 rules are 45, 70 and 58 (IPv4), with portable instructions 127, 258 and 192: without
 //! vectors a comparison is 16. Beside DPDK's ACL library with its widest vectors, on the same IPv4 files in one run
 //! (`cargo xtask compare acl`): 28, 41 and 35 for 1,000 rules (DPDK 49, 57 and 44) and 37, 59 and 49 for 10,000
 //! (DPDK 58, 418 and 353), with 2.1 MiB against 151 to 388.
@@ -81,6 +82,13 @@
 //! - **A leaf for each way** instead of shared leaves: acl with 10,000 rules has 13,217 blocks and not 3,665.
 //! - **Whole IPv6 addresses compared in every leaf** for its first match, in place of once for the best: 85 in place
 //!   of 63 for fw 1,000, 116 for 101 with 10,000, 6 to 17 more for acl and ipc with 10,000; 7 less for ipc 1,000 only.
+//! - **One word of the source and one of the destination**, the one with the most values each, in place of any two:
+//!   66 (65 to 69) for ipc 1,000 instead of 46 (46 to 47), three runs each, alternating; the others the same or a
+//!   little less. Entries that ask nothing of either word match every key there, and two leaves of them sent 7 keys in
+//!   100 through the trees by themselves, at some 300 cycles each. A change took 2 to 5 µs, not 3 to 7, for choosing
+//!   costs about 1 µs a leaf; building is the same within 8 %.
+//! - **Words that also tell keys apart that have one address of an entry**, the other being random: by the weight of these
+//!   9 to 23 such keys in 1,000 for acl and 6 to 18 for ipc, instead of 3 to 10 and 6 to 7; for fw the same.
 //! - Groups of 128 keys cost up to an eighth more than 256; port columns of 32 bits up to 2 cycles more than of 16.
 
 use std::mem::size_of;
@@ -102,8 +110,8 @@ pub(super) const CONDITIONAL: u32 = 1 << 31;
 /// its blocks.
 ///
 /// Bits 0 to 31: the first link of the node, or the block. 32 to 47: the cut's mask, 0 for a leaf. 48 to
-/// 52 the shift of the cut, 56 to 59 its word; for a leaf the words of source and destination that
-/// its blocks compare. 63: the leaf has more than one block.
+/// 52 the shift of the cut, 56 to 59 its word; for a leaf the two words of addresses that its
+/// blocks compare. 63: the leaf has more than one block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Link(pub(super) u64);
 
@@ -117,8 +125,8 @@ impl Link {
     }
 
     pub(super) const fn leaf(block: u32, words: [u8; 2], is_chained: bool) -> Self {
-        let [source, destination] = words;
-        let words = (source as u64) << 48 | (destination as u64) << 56;
+        let [first, second] = words;
+        let words = (first as u64) << 48 | (second as u64) << 56;
         Self(block as u64 | words | (is_chained as u64) << 63)
     }
 
@@ -176,8 +184,9 @@ impl Link {
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 pub(super) struct Block {
-    pub(super) source: [u32; LANES],
-    pub(super) destination: [u32; LANES],
+    /// The words of addresses that are compared: source and destination of IPv4, any two of IPv6.
+    pub(super) first: [u32; LANES],
+    pub(super) second: [u32; LANES],
     pub(super) kind: [u32; LANES],
     pub(super) kind_mask: [u32; LANES],
     pub(super) source_port: [u16; LANES],
@@ -187,9 +196,9 @@ pub(super) struct Block {
     pub(super) destination_ports_more: [u16; LANES],
     /// With [`CONDITIONAL`].
     pub(super) slots: [u32; LANES],
-    /// How many low bits of the source's word do not count.
-    pub(super) source_free: [u8; LANES],
-    pub(super) destination_free: [u8; LANES],
+    /// How many low bits of the first word do not count.
+    pub(super) first_free: [u8; LANES],
+    pub(super) second_free: [u8; LANES],
     /// The order of the first entry.
     pub(super) first_order: u32,
     /// The next block of the leaf; 0 for none.
@@ -202,10 +211,10 @@ impl Block {
     pub(super) const EMPTY: Self = Self {
         first_order: u32::MAX,
         next: 0,
-        source_free: [32; LANES],
-        destination_free: [32; LANES],
-        source: [0; LANES],
-        destination: [0; LANES],
+        first_free: [32; LANES],
+        second_free: [32; LANES],
+        first: [0; LANES],
+        second: [0; LANES],
         kind: [1; LANES],
         kind_mask: [0; LANES],
         source_port: [0; LANES],

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use super::cut::{self, Cut};
-use super::entry::{SOURCE_WORD, WORDS, address_length, destination_word, kind_word, prefix_bits};
+use super::entry::{WORDS, kind_word};
+use super::telling;
 use super::tree::{Block, CONDITIONAL, LANES, Link, Trees};
 use crate::lpm::Address;
 
@@ -104,8 +105,7 @@ impl<A: Address> Trees<A> {
         if slots.is_empty() {
             return Link::EMPTY;
         }
-        let words =
-            [SOURCE_WORD, destination_word::<A>()].map(|first| self.telling_word(slots, first));
+        let words = telling::words(slots.iter().map(|slot| self.entry(*slot)));
         let mut next = 0;
         for chunk in slots.chunks(LANES).rev() {
             let at = self.take_block();
@@ -115,36 +115,15 @@ impl<A: Address> Trees<A> {
         Link::leaf(next, words.map(|word| word as u8), slots.len() > LANES)
     }
 
-    /// The word of an address that tells these entries apart best.
-    fn telling_word(&self, slots: &[u32], first: usize) -> usize {
-        let mut best = (0, first);
-        for word in first..first + address_length::<A>() {
-            let mut seen: Vec<(u32, u32)> = slots
-                .iter()
-                .map(|slot| self.entry(*slot).word(word))
-                .filter(|word| word.1 != 0)
-                .collect();
-            let asked: u32 = seen.iter().map(|(_, mask)| mask.count_ones()).sum();
-            seen.sort_unstable();
-            seen.dedup();
-            let score = seen.len() as u32 * 1024 + asked;
-            if score > best.0 {
-                best = (score, word);
-            }
-        }
-        best.1
-    }
-
-    fn make_block(&self, slots: &[u32], [source, destination]: [usize; 2], next: u32) -> Block {
+    fn make_block(&self, slots: &[u32], [first, second]: [usize; 2], next: u32) -> Block {
         let first_order = slots.first().map_or(u32::MAX, |slot| self.entry(*slot).order);
         let mut block = Block { first_order, next, ..Block::EMPTY };
         for (lane, slot) in slots.iter().enumerate() {
             let entry = self.entry(*slot);
-            block.source[lane] = entry.word(source).0;
-            block.destination[lane] = entry.word(destination).0;
-            block.source_free[lane] = 32 - prefix_bits(entry.source, source - SOURCE_WORD) as u8;
-            block.destination_free[lane] =
-                32 - prefix_bits(entry.destination, destination - destination_word::<A>()) as u8;
+            let free = |(_, mask): (u32, u32)| mask.count_zeros() as u8;
+            let (first, second) = (entry.word(first), entry.word(second));
+            (block.first[lane], block.first_free[lane]) = (first.0, free(first));
+            (block.second[lane], block.second_free[lane]) = (second.0, free(second));
             (block.kind[lane], block.kind_mask[lane]) = entry.word(kind_word::<A>());
             let (from, to) = (entry.source_ports, entry.destination_ports);
             (block.source_port[lane], block.source_ports_more[lane]) =
