@@ -96,9 +96,9 @@ pub(super) const fn acl(rules: usize, asked: Asked) -> Recipe {
     filter(Shape::AccessList, rules, Packets::Matching, asked)
 }
 
-/// Of the three shapes, with packets within rules or across them, what costs most: 165 cycles for a filter of
-/// firewall rules, where acl takes 79 and 108, ipc 108 and 143, fw 120 within rules (in the cache, less
-/// the same packets without a filter).
+/// Of the three shapes, with packets within rules or across them, what cost most when this case was chosen: 165
+/// cycles for a filter of firewall rules, where acl took 79 and 108, ipc 108 and 143, fw 120 within rules (in the
+/// cache, less the same packets without a filter). What it costs now is in docs/performance.md.
 pub(super) const fn worst(asked: Asked) -> Recipe {
     filter(Shape::Firewall, 10_000, Packets::Crossed, asked)
 }
