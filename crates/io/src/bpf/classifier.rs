@@ -20,6 +20,8 @@
 //! Cost, XDP: each instruction once at the most, and four map look-ups that the verifier inlines or that
 //! are one hash; with a route cache those of `bpf::redirect` besides.
 
+mod verdict;
+
 use std::io;
 use std::os::fd::BorrowedFd;
 
@@ -27,12 +29,9 @@ use super::assembler::{Alu, Assembler, If, Label, Register::*, Width};
 use super::map::Maps;
 use super::outcome::Outcome;
 use super::program::Program;
-use super::protection::{self, Protection};
+use super::protection::Protection;
 use super::redirect::Redirect;
-use super::uapi::{
-    MAP_LOOKUP, REDIRECT_MAP, SKB_LEN, TCX_DROP, XDP_DATA, XDP_DATA_END, XDP_DROP,
-    XDP_GET_BUFF_LEN, XDP_PASS,
-};
+use super::uapi::{MAP_LOOKUP, SKB_LEN, XDP_DATA, XDP_DATA_END, XDP_GET_BUFF_LEN};
 use crate::AttachMode;
 use crate::punt_mark;
 
@@ -360,101 +359,6 @@ impl Generator<'_> {
     fn local_or(&mut self, offset: i32, addresses: BorrowedFd<'_>, outcome: Outcome) {
         self.local(offset, addresses);
         self.asm.jump(self.outcome(outcome));
-    }
-
-    /// Counts the outcome, then takes or passes.
-    fn epilogue(&mut self) {
-        let (count, protect) = (self.asm.label(), self.asm.label());
-        let protection = self.from.protection;
-        // The verifier refuses code that nothing jumps to.
-        let dead = |outcome| match outcome {
-            Outcome::Punted => !self.from.hook.sees_punted(),
-            Outcome::Limited => true,
-            _ => false,
-        };
-        for outcome in Outcome::ALL.into_iter().filter(|&outcome| !dead(outcome)) {
-            self.asm.place(self.outcomes[outcome as usize]);
-            self.asm.alu_immediate(Alu::Move, R9, outcome as i32);
-            let has_class = protection.is_some() && protection::has_class(outcome);
-            self.asm.jump(if has_class { protect } else { count });
-        }
-        if let Some(protection) = protection {
-            self.asm.place(protect);
-            self.protect(protection, count);
-        }
-        self.asm.place(count);
-        // The two programs of an AF_PACKET port see the same packets: one of them counts.
-        if self.from.hook != Hook::SocketFilter {
-            self.count();
-        }
-        let pass = self.asm.label();
-        self.asm.jump_if_immediate(R9, If::NotEqual, Outcome::Taken as i32, pass);
-        self.take();
-        self.asm.place(pass);
-        if protection.is_some() {
-            self.drop_limited();
-        }
-        self.pass();
-    }
-
-    fn count(&mut self) {
-        let skip = self.asm.label();
-        self.asm.store(Width::U32, R10, KEY_ON_STACK, R9);
-        self.look_up_by_stack_key(self.from.maps.outcomes());
-        self.asm.jump_if_immediate(R0, If::Equal, 0, skip);
-        // Per-CPU memory in softirq context: no other writer, so plain adds do.
-        self.asm.load(Width::U64, R1, R0, 0);
-        self.asm.alu_immediate(Alu::Add, R1, 1);
-        self.asm.store(Width::U64, R0, 0, R1);
-        if self.is_xdp() {
-            self.asm.alu(Alu::Move, R7, R0);
-            self.asm.alu(Alu::Move, R1, R6);
-            self.asm.call(XDP_GET_BUFF_LEN);
-            self.asm.load(Width::U64, R1, R7, 8);
-            self.asm.alu(Alu::Add, R1, R0);
-            self.asm.store(Width::U64, R7, 8, R1);
-        } else {
-            self.asm.load(Width::U32, R2, R6, SKB_LEN);
-            self.asm.load(Width::U64, R1, R0, 8);
-            self.asm.alu(Alu::Add, R1, R2);
-            self.asm.store(Width::U64, R0, 8, R1);
-        }
-        self.asm.place(skip);
-    }
-
-    fn take(&mut self) {
-        match (self.from.hook, self.from.sockets) {
-            (Hook::Xdp(_), Some(sockets)) => {
-                self.asm.load_map(R1, sockets);
-                self.asm.load(Width::U32, R2, R6, XDP_RX_QUEUE_INDEX);
-                // The low bits of the flags are what to return when the queue has no socket.
-                self.asm.alu_immediate(Alu::Move, R3, XDP_PASS);
-                self.asm.call(REDIRECT_MAP);
-            }
-            (Hook::Xdp(_), None) => self.asm.alu_immediate(Alu::Move, R0, XDP_PASS),
-            (Hook::Tcx, _) => self.asm.alu_immediate(Alu::Move, R0, TCX_DROP),
-            (Hook::SocketFilter, _) => self.asm.alu_immediate(Alu::Move, R0, -1),
-        }
-        self.asm.exit();
-    }
-
-    fn drop_limited(&mut self) {
-        let pass = self.asm.label();
-        self.asm.jump_if_immediate(R9, If::NotEqual, Outcome::Limited as i32, pass);
-        let value = if self.is_xdp() { XDP_DROP } else { TCX_DROP };
-        self.asm.alu_immediate(Alu::Move, R0, value);
-        self.asm.exit();
-        self.asm.place(pass);
-    }
-
-    fn pass(&mut self) {
-        let value = match self.from.hook {
-            Hook::Xdp(_) => XDP_PASS,
-            Hook::Tcx => TCX_NEXT,
-            Hook::SocketFilter => 0,
-        };
-        self.asm.alu_immediate(Alu::Move, R0, value);
-        self.asm.exit();
     }
 }
 
