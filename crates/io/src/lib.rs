@@ -19,6 +19,7 @@ pub mod protection;
 pub mod punt_device;
 pub mod punt_mark;
 pub mod route_cache;
+pub mod router_filter;
 pub mod socket_option;
 pub mod xdp;
 
@@ -40,4 +41,7 @@ pub use protection::{ClassLimit, ClassTotals, ProtectionClass, ProtectionLimits}
 pub use punt_device::{PuntDevice, PuntQueue};
 pub use punt_mark::punt_mark;
 pub use route_cache::{CachedRoute, RouteCache};
+pub use router_filter::{
+    LoadedRouterFilter, RouterFilter, RouterFilterCounters, RouterFilterLoader,
+};
 pub use xdp::{AttachMode, DeadManSwitch, XdpPort, XdpQueue};

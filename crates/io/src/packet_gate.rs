@@ -14,6 +14,7 @@ use crate::bpf::map::Maps;
 use crate::bpf::protection::Protection;
 use crate::bpf::{Link, LocalAddresses, Outcome, OutcomeTotals, Program};
 use crate::protection::{ClassTotals, ProtectionClass, ProtectionLimits};
+use crate::router_filter::{LoadedRouterFilter, RouterFilterInForce, RouterFilterLoader};
 use crate::xdp::DeadManSwitch;
 
 /// The two classifiers of one AF_PACKET port. Dropping it detaches.
@@ -22,8 +23,9 @@ pub struct PacketGate {
     link: Option<Link>,
     ingress: Program,
     filter: Program,
-    maps: Maps,
-    protection: Option<Protection>,
+    maps: Arc<Maps>,
+    protection: Option<Arc<Protection>>,
+    router_filter: RouterFilterInForce,
     interface_index: u32,
 }
 
@@ -43,8 +45,8 @@ impl PacketGate {
         switch: &Arc<DeadManSwitch>,
         protection: Option<&ProtectionLimits>,
     ) -> io::Result<Self> {
-        let maps = Maps::new(local.clone(), switch.map())?;
-        let protection = protection.map(Protection::new).transpose()?;
+        let maps = Arc::new(Maps::new(local.clone(), switch.map())?);
+        let protection = protection.map(Protection::new).transpose()?.map(Arc::new);
         maps.set_mac_address(mac_address)?;
         let load = |hook| {
             let packet_bytes_max = packet_bytes_max as u32;
@@ -57,12 +59,13 @@ impl PacketGate {
                 packet_bytes_max,
                 redirect: None,
                 // Only one of the two may take tokens.
-                protection: protection.as_ref().filter(|_| hook == Hook::Tcx),
+                protection: protection.as_deref().filter(|_| hook == Hook::Tcx),
             }
             .load()
         };
         let (ingress, filter) = (load(Hook::Tcx)?, load(Hook::SocketFilter)?);
-        Ok(Self { link: None, ingress, filter, maps, protection, interface_index })
+        let (link, router_filter) = (None, RouterFilterInForce::default());
+        Ok(Self { link, ingress, filter, maps, protection, router_filter, interface_index })
     }
 
     /// The program for the socket's `SO_ATTACH_BPF`.
@@ -117,7 +120,7 @@ impl PacketGate {
     /// # Errors
     /// The kernel's.
     pub fn classes(&self) -> io::Result<Option<[ClassTotals; ProtectionClass::ALL.len()]>> {
-        self.protection.as_ref().map(Protection::totals).transpose()
+        self.protection.as_deref().map(Protection::totals).transpose()
     }
 
     /// Other limits from now on; nothing without protection.
@@ -126,6 +129,25 @@ impl PacketGate {
     /// The kernel's.
     pub fn set_limits(&self, limits: &ProtectionLimits) -> io::Result<()> {
         self.protection.as_ref().map_or(Ok(()), |protection| protection.set_limits(limits))
+    }
+
+    /// What makes filters of what is for the router, for this port.
+    #[must_use]
+    pub fn router_filter_loader(&self) -> RouterFilterLoader {
+        let (maps, protection) = (Arc::clone(&self.maps), self.protection.clone());
+        RouterFilterLoader { hook: Hook::Tcx, maps, protection }
+    }
+
+    /// Filters what is for the router from now on, or not any more; returns the filter that there was. Each packet
+    /// meets that or this one.
+    ///
+    /// # Errors
+    /// The kernel's; the filter that there was stays.
+    pub fn put_router_filter(
+        &mut self,
+        filter: Option<LoadedRouterFilter>,
+    ) -> io::Result<Option<LoadedRouterFilter>> {
+        self.router_filter.put(&self.maps, filter)
     }
 
     /// Lets the ingress classifier judge `frame`, which goes nowhere (`BPF_PROG_TEST_RUN`); for tests.

@@ -24,6 +24,7 @@ mod ports;
 mod publisher;
 mod redirects;
 mod reload;
+mod router;
 mod services;
 mod source;
 mod source_checks;
@@ -55,6 +56,7 @@ use self::publisher::Publisher;
 use self::redirects::Redirects;
 pub(crate) use self::redirects::{is_veth, takes_frames};
 use self::reload::Origin;
+use self::router::{AtRouter, Slot};
 use self::services::Services;
 use self::source::{DaemonSource, Shared};
 use self::taps::Taps;
@@ -82,6 +84,9 @@ pub(crate) fn run(config: Config, document: Option<Document>) -> anyhow::Result<
     let redirects = Redirects::open(&config);
     let cache = redirects.as_ref().ok().map(|redirects| Arc::clone(&redirects.cache));
     let mut served = plan.attach(&local, &switch, cache.as_ref())?;
+    let mut router = AtRouter::new();
+    let at_router = router.prepare(&config, &Slot::of(&served))?;
+    router.commit(at_router, &mut served)?;
     let punt = punt_device(&served)?;
     let live = LivePorts::open(&config, &plan, &served, &punt);
 
@@ -106,6 +111,7 @@ pub(crate) fn run(config: Config, document: Option<Document>) -> anyhow::Result<
         redirects,
         live,
         services: Mutex::new(services),
+        router: Mutex::new(router),
         origin: Origin::new(config, document),
         taps: Mutex::new(taps),
         explainer: Mutex::new(explainer),

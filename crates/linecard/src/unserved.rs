@@ -1,21 +1,6 @@
-//! What a configuration asks for and this version does not do: better to say so than to leave packets
-//! unfiltered or unpoliced.
+//! What a configuration asks for and this version does not do yet.
 
-use linecard_control::config::{Config, ConfiguredFilter};
-
-/// A sentence for each.
-pub(crate) fn of(config: &Config) -> Vec<String> {
-    let mut unserved = Vec::new();
-    unserved.extend(config.router.filter.map(|_| "filter in [router]".to_owned()));
-    // The router's own packets pass no worker, so its connections are seen one way only.
-    let of_router = config.router.filter.and_then(|at| config.filters.filters().get(at));
-    let asks = |filter: &&ConfiguredFilter| {
-        filter.rules.iter().any(|rule| !rule.rule.condition.states.is_any())
-    };
-    let stateful = of_router.filter(asks);
-    unserved.extend(stateful.map(|filter| format!("filter {} of [router]: state", filter.name)));
-    unserved
-}
+use linecard_control::config::Config;
 
 /// What `run` takes and carries, and nothing acts on yet; a sentence for each filter.
 pub(crate) fn without_effect(config: &Config) -> Vec<String> {

@@ -156,14 +156,21 @@ fn check_warns_of_rules_that_never_match() {
 }
 
 #[test]
-fn check_fails_on_a_file_that_run_would_refuse() {
+fn check_and_run_refuse_the_same_with_the_same_words() {
     let (_directory, path) = directory_with(
         "linecard.toml",
-        "[router]\nfilter = \"own\"\n[[filter]]\nname = \"own\"\ndefault = \"drop\"\n[[port]]\nname = \"eth0\"\n",
+        "[router]\nfilter = \"own\"\n[[filter]]\nname = \"own\"\ndefault = \"drop\"\nrules = [\n\
+         \x20 { match = \"state established\", action = \"accept\" },\n]\n[[port]]\nname = \"eth0\"\n",
     );
-    let output = linecard(&["check", &path]);
-    assert_eq!(status(&output), 1, "{}", stdout(&output));
-    assert!(stdout(&output).contains("not served yet: filter in [router]"), "{}", stdout(&output));
+    let refusals =
+        [linecard(&["check", &path]), linecard(&["run", "--config", &path])].map(|output| {
+            assert_eq!(status(&output), 1, "{}", stdout(&output));
+            stderr(&output).to_owned()
+        });
+    assert_eq!(refusals[0], refusals[1]);
+    assert!(refusals[0].contains("which has no `state`"), "{}", refusals[0]);
+    assert!(refusals[0].contains(&format!("--> {path}:7:3\n")), "{}", refusals[0]);
+    assert!(refusals[0].contains("help: `tcp tcp-flags ack`"), "{}", refusals[0]);
 }
 
 #[test]

@@ -18,6 +18,9 @@ pub struct FilterReport {
     pub input_ports: Vec<String>,
     /// The ports whose output it filters.
     pub output_ports: Vec<String>,
+    /// It filters what is for the router itself.
+    #[serde(default)]
+    pub at_router: bool,
     /// Entries that its rules take in the classifier.
     pub entries: usize,
     /// Bytes of the classifier.

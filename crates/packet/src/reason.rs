@@ -112,6 +112,8 @@ reasons! {
         PuntRateLimited = "punt_rate_limited",
         /// A frame that is the kernel's came faster than its protection class allows.
         RouterRateLimited = "router_rate_limited",
+        /// For the router itself, whose filter says so.
+        RouterFiltered = "router_filtered",
         /// A packet for the kernel could not be handed over (the punt device's queue is full).
         PuntQueueFull = "punt_queue_full",
         /// The kernel dropped it on Linecard's receive queue: the ring was full.

@@ -87,6 +87,10 @@ impl Document {
         if text != self.text {
             edit::apply(&mut config, &self.text, text)?;
         }
+        let at_router = config.router.filter.map(|at| &config.filters.filters()[at]);
+        if at_router.is_some_and(|filter| !super::resolve::router_faults(filter).is_empty()) {
+            return None;
+        }
         Some(config)
     }
 

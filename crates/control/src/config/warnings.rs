@@ -7,7 +7,8 @@
 use std::ops::Range;
 use std::path::Path;
 
-use linecard_services::filter::Rule;
+use linecard_services::filter::{Action, Rule};
+use linecard_wire::ip::Protocol;
 
 use super::error::Warning;
 use super::filters::ConfiguredFilter;
@@ -34,6 +35,9 @@ pub(super) fn of(config: &Config, text: &str, path: &Path) -> Vec<Warning> {
             let help = "filter_in or filter_out of a [[port]], or filter of [router]";
             notes.warn(&filter.layout.name, message, help);
         }
+    }
+    if let Some(at) = config.router.filter {
+        without_neighbours(&mut notes, &config.filters.filters()[at]);
     }
     notes.warnings
 }
@@ -62,6 +66,30 @@ fn idle(notes: &mut Notes<'_>, filter: &ConfiguredFilter) {
             let message = format!("rule {} matches nothing now: {reason}", rule.rule.name);
             notes.warn(&layout.condition, message, "it does once the sets have members for it");
         }
+    }
+}
+
+/// A filter of the router that drops what finds neighbours (RFC 4861): the router's IPv6 addresses are then nobody's.
+fn without_neighbours(notes: &mut Notes<'_>, filter: &ConfiguredFilter) {
+    const SOLICITATION: u8 = 135;
+    const ADVERTISEMENT: u8 = 136;
+    let is_let_in = |kind: u8| {
+        filter.rules.iter().filter(|rule| rule.idle.is_none()).any(|configured| {
+            let Rule { condition, action, .. } = &configured.rule;
+            let of_kind = condition.icmp_types.is_empty()
+                || condition.icmp_types.iter().any(|types| types.contains(&kind));
+            let is_icmpv6 =
+                condition.protocols.is_empty() || condition.protocols.contains(&Protocol::ICMPV6.0);
+            *action == Action::Accept && (condition.ipv6 || !condition.ipv4) && of_kind && is_icmpv6
+        })
+    };
+    if filter.default == Action::Drop && ![SOLICITATION, ADVERTISEMENT].into_iter().all(is_let_in) {
+        let message = format!(
+            "filter {} stands at the router and drops IPv6 neighbour discovery: nobody finds its IPv6 addresses",
+            filter.name
+        );
+        let help = "if it has any: { match = \"icmpv6 icmp-type 133-137\", action = \"accept\" }";
+        notes.warn(&filter.layout.name, message, help);
     }
 }
 

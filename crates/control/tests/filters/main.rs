@@ -1,5 +1,6 @@
 //! `[[filter]]`, `[[set]]`, `[[police]]` and what they are attached to, as their users see them.
 
+mod router;
 mod services;
 mod sets;
 mod warnings;
@@ -74,8 +75,12 @@ burst_packets = 1
 name = "p"
 rate_bits_per_second = 64_000
 burst_bytes = 1500
+[[filter]]
+name = "own"
+default = "drop"
+rules = [{ match = "icmpv6 icmp-type 133-137", action = "accept" }]
 [router]
-filter = "f"
+filter = "own"
 "#,
     )
     .replace(
@@ -93,7 +98,7 @@ filter = "f"
     let rest = (rule.mirror_to, rule.sample_one_in, rule.log);
     assert_eq!(rest, (Some(PortId(1)), 1000, true));
     assert_eq!(filter.rules[1].action, Action::Reject);
-    assert_eq!(config.router.filter, Some(0));
+    assert_eq!(config.router.filter, Some(1));
     let [eth0, eth1] = &config.ports[..] else { panic!("two ports") };
     assert_eq!((eth0.services.filter_in, eth0.services.filter_out), (Some(0), None));
     assert_eq!(eth0.services.reverse_path, ReversePath::Off);

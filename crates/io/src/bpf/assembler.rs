@@ -199,6 +199,11 @@ impl Assembler {
         self.push(0xc3 | width.bits(), to as u8, from as u8, offset, 0);
     }
 
+    /// Turns the low 32 bits from network order into the machine's; the others become zero.
+    pub fn from_network_order_u32(&mut self, to: Register) {
+        self.push(0xdc, to as u8, 0, 0, 32);
+    }
+
     /// Turns the low 16 bits from network order into the machine's; the others become zero.
     pub fn from_network_order_u16(&mut self, to: Register) {
         self.push(0xdc, to as u8, 0, 0, 16);
@@ -231,6 +236,12 @@ impl Assembler {
         self.push(0x0d | condition.code(), left as u8, right as u8, 0, 0);
     }
 
+    /// `if (u32) left <condition> (u32) value goto label`
+    pub fn jump_if_immediate_u32(&mut self, left: Register, c: If, value: u32, to: Label) {
+        self.jumps.push((self.instructions.len(), to));
+        self.push(0x06 | c.code(), left as u8, 0, 0, value as i32);
+    }
+
     /// `if left <condition> value goto label`
     pub fn jump_if_immediate(&mut self, left: Register, c: If, value: i32, to: Label) {
         self.jumps.push((self.instructions.len(), to));
@@ -241,6 +252,16 @@ impl Assembler {
     pub fn jump(&mut self, to: Label) {
         self.jumps.push((self.instructions.len(), to));
         self.push(0x05, 0, 0, 0, 0);
+    }
+
+    /// Instructions so far.
+    pub(crate) fn len(&self) -> usize {
+        self.instructions.len()
+    }
+
+    /// Whether something jumps to a label.
+    pub(crate) fn is_used(&self, label: Label) -> bool {
+        self.jumps.iter().any(|(_, to)| *to == label)
     }
 
     /// The finished program.

@@ -6,8 +6,8 @@
 //! forwards, so while services are to judge what is forwarded, they are taken, too, and a worker punts
 //! them. It also passes everything while no worker
 //! is alive (see [`crate::xdp::DeadManSwitch`]), which is what makes the kernel take over within
-//! microseconds of a crash. What it leaves to a kernel whose worker lives it limits by class
-//! ([`crate::protection`]).
+//! microseconds of a crash. What it leaves to a kernel whose worker lives it filters
+//! ([`crate::router_filter`]) and limits by class ([`crate::protection`]).
 //!
 //! The same logic is generated for three hooks. On AF_XDP ports it is the XDP program. On
 //! AF_PACKET ports the kernel receives its own copy of each packet, so two programs agree: the
@@ -61,7 +61,7 @@ impl Hook {
 const FUTEX_TID_MASK: i32 = 0x3fff_ffff;
 
 // Helper numbers: enum bpf_func_id, linux/bpf.h.
-const SKB_LOAD_BYTES: i32 = 26;
+pub(super) const SKB_LOAD_BYTES: i32 = 26;
 
 const TCX_NEXT: i32 = -1;
 
@@ -70,7 +70,7 @@ const XDP_RX_QUEUE_INDEX: i16 = 16;
 const SKB_GSO_SIZE: i16 = 176;
 
 /// Where a header copied out of an skb lies, from the frame pointer.
-const HEADER_ON_STACK: i32 = -64;
+pub(super) const HEADER_ON_STACK: i32 = -64;
 /// Where a four-byte map key lies, from the frame pointer.
 pub(super) const KEY_ON_STACK: i16 = -4;
 /// Where the frame's length lies, eight bytes from the frame pointer; only with a route cache.
@@ -110,13 +110,19 @@ impl Classifier<'_> {
     }
 
     fn assemble(&self) -> Vec<u64> {
-        let mut asm = Assembler::default();
-        let outcomes = Outcome::ALL.map(|_| asm.label());
-        let mut generator = Generator { from: self, asm, outcomes };
+        let mut generator = Generator::new(self);
         generator.prologue();
         generator.link_layer();
         generator.epilogue();
         generator.asm.finish()
+    }
+}
+
+impl<'a> Generator<'a> {
+    pub(super) fn new(from: &'a Classifier<'a>) -> Self {
+        let mut asm = Assembler::default();
+        let outcomes = Outcome::ALL.map(|_| asm.label());
+        Self { from, asm, outcomes }
     }
 }
 
@@ -297,9 +303,22 @@ impl Generator<'_> {
         self.asm.load(Width::U8, R1, R7, 16);
         let group = self.outcomes[Outcome::Multicast as usize];
         self.asm.jump_if_immediate(R1, If::GreaterOrEqual, 224, group);
+        self.without_addresses();
         self.local(16, self.from.maps.local_ipv4());
         self.redirect_ipv4();
         self.asm.jump(taken);
+    }
+
+    /// From 0.0.0.0 to 0.0.0.0 is a broadcast to the kernel (`ip_route_input_slow`); any other source makes it martian,
+    /// which the pipeline says.
+    fn without_addresses(&mut self) {
+        let with = self.asm.label();
+        for address in [16, 12] {
+            self.asm.load(Width::U32, R1, R7, address);
+            self.asm.jump_if_immediate(R1, If::NotEqual, 0, with);
+        }
+        self.asm.jump(self.outcome(Outcome::Local));
+        self.asm.place(with);
     }
 
     /// RFC 8200 offsets.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::counters::PerCpuCounters;
 use super::outcome::{Outcome, OutcomeTotals};
+use super::router_filter::RouterSlot;
 use super::sys;
 
 /// Most local addresses of each family; more than a router's interfaces carry.
@@ -67,6 +68,7 @@ pub(crate) struct Maps {
     mac_address: OwnedFd,
     options: OwnedFd,
     outcomes: PerCpuCounters,
+    router: RouterSlot,
 }
 
 impl Maps {
@@ -79,6 +81,7 @@ impl Maps {
             mac_address: sys::map_create("lc_mac", sys::MAP_ARRAY, 4, 8, 1, 0)?,
             options: sys::map_create("lc_options", sys::MAP_ARRAY, 4, 4, 1, 0)?,
             outcomes: PerCpuCounters::with_elements("lc_outcomes", outcomes, 2)?,
+            router: RouterSlot::new()?,
         })
     }
 
@@ -111,6 +114,11 @@ impl Maps {
 
     pub(crate) fn outcomes(&self) -> BorrowedFd<'_> {
         self.outcomes.map()
+    }
+
+    /// Where the program stands that filters what is for the router.
+    pub(crate) fn router(&self) -> &RouterSlot {
+        &self.router
     }
 
     /// Tells the classifier the port's MAC address.

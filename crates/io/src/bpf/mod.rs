@@ -16,6 +16,7 @@ pub(crate) mod protection;
 pub(crate) mod redirect;
 pub(crate) mod redirect_losses;
 mod redirector;
+pub(crate) mod router_filter;
 pub(crate) mod sys;
 pub mod uapi;
 

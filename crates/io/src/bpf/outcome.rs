@@ -28,11 +28,13 @@ pub enum Outcome {
     Punted,
     /// Dropped: for the kernel, and faster than its protection class allows.
     Limited,
+    /// Dropped: for the router itself, whose filter says so.
+    Filtered,
 }
 
 impl Outcome {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Taken,
         Self::Standby,
         Self::OtherHost,
@@ -45,6 +47,7 @@ impl Outcome {
         Self::Oversized,
         Self::Punted,
         Self::Limited,
+        Self::Filtered,
     ];
 
     /// The label that the CLI and the metrics show.
@@ -63,6 +66,7 @@ impl Outcome {
             Self::Oversized => "oversized",
             Self::Punted => "punted",
             Self::Limited => "limited",
+            Self::Filtered => "filtered",
         }
     }
 
@@ -82,6 +86,7 @@ impl Outcome {
             Self::Oversized => "It is larger than a frame of packet memory.",
             Self::Punted => "Linecard punted it, and it comes by again on its way to the kernel.",
             Self::Limited => "It was dropped, as faster than its protection class allows.",
+            Self::Filtered => "It was dropped, as the router's own filter says.",
         }
     }
 }

@@ -37,10 +37,15 @@ pub struct Link {
 
 impl Program {
     pub(super) fn load(hook: Hook, instructions: &[u64]) -> io::Result<Self> {
-        let (name, program_type, attach_type, flags) = match hook {
-            Hook::Xdp(_) => ("lc_classify_xdp", PROGRAM_XDP, ATTACH_XDP, XDP_HAS_FRAGS),
-            Hook::Tcx => ("lc_classify_tcx", PROGRAM_SCHED_CLS, ATTACH_TCX_INGRESS, 0),
-            Hook::SocketFilter => ("lc_classify_sk", PROGRAM_SOCKET_FILTER, 0, 0),
+        Self::load_named("lc_classify", hook, instructions)
+    }
+
+    /// The same under another name.
+    pub(super) fn load_named(name: &str, hook: Hook, instructions: &[u64]) -> io::Result<Self> {
+        let (program_type, attach_type, flags) = match hook {
+            Hook::Xdp(_) => (PROGRAM_XDP, ATTACH_XDP, XDP_HAS_FRAGS),
+            Hook::Tcx => (PROGRAM_SCHED_CLS, ATTACH_TCX_INGRESS, 0),
+            Hook::SocketFilter => (PROGRAM_SOCKET_FILTER, 0, 0),
         };
         let fd = sys::program_load(name, program_type, attach_type, flags, instructions)?;
         Ok(Self { fd, attach_type })
@@ -100,7 +105,13 @@ impl Program {
 
     /// Runs the program once on a frame: its answer, and what it made of the frame. For tests.
     pub(crate) fn test_run(&self, frame: &[u8]) -> io::Result<(u32, Vec<u8>)> {
-        sys::program_test_run(self.fd.as_fd(), frame)
+        let report = sys::program_test_run(self.fd.as_fd(), frame, 1)?;
+        Ok((report.answer, report.frame))
+    }
+
+    /// The same so many times, each on what the run before made of the frame: nanoseconds of one run, on average.
+    pub(crate) fn test_run_repeatedly(&self, frame: &[u8], runs: u32) -> io::Result<u32> {
+        sys::program_test_run(self.fd.as_fd(), frame, runs).map(|report| report.nanoseconds)
     }
 
     /// Makes `frames` frames out of nothing, each a copy of `frame` or of what the program made of an

@@ -97,8 +97,9 @@ fn bucket(limit: ClassLimit) -> [u8; BUCKET_BYTES as usize] {
     bytes
 }
 
-/// Which outcomes have a class: what the kernel gets because of what it is. Not what it gets because no worker
-/// is there, nor other hosts' frames, which it drops or bridges, nor what a worker has limited before.
+/// Which outcomes have a class, and are the router filter's to judge: what the kernel gets because of what it is.
+/// Not what it gets because no worker is there, nor other hosts' frames, which it drops or bridges, nor what a
+/// worker has limited before.
 pub(super) fn has_class(outcome: Outcome) -> bool {
     match outcome {
         Outcome::Multicast
@@ -112,7 +113,8 @@ pub(super) fn has_class(outcome: Outcome) -> bool {
         | Outcome::Standby
         | Outcome::OtherHost
         | Outcome::Punted
-        | Outcome::Limited => false,
+        | Outcome::Limited
+        | Outcome::Filtered => false,
     }
 }
 

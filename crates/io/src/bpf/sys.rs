@@ -21,6 +21,7 @@ const BPF_LINK_CREATE: i32 = 28;
 /// Map types (`enum bpf_map_type`).
 pub(crate) const MAP_HASH: u32 = 1;
 pub(crate) const MAP_ARRAY: u32 = 2;
+pub(crate) const MAP_PROG_ARRAY: u32 = 3;
 pub(crate) const MAP_PERCPU_ARRAY: u32 = 6;
 pub(crate) const MAP_DEVMAP: u32 = 14;
 pub(crate) const MAP_XSKMAP: u32 = 17;
@@ -290,12 +291,13 @@ pub(crate) fn map_id(map: BorrowedFd<'_>) -> io::Result<u32> {
     Ok(info[1])
 }
 
-/// Runs a program once on `frame` and returns its answer and what it made of the frame; the frame
+/// Runs a program `repeat` times on `frame` and returns its answer and what it made of the frame; the frame
 /// goes nowhere.
 pub(crate) fn program_test_run(
     program: BorrowedFd<'_>,
     frame: &[u8],
-) -> io::Result<(u32, Vec<u8>)> {
+    repeat: u32,
+) -> io::Result<TestRunReport> {
     let mut out = vec![0; frame.len()];
     let mut run = TestRun {
         prog_fd: program.as_raw_fd() as u32,
@@ -303,12 +305,23 @@ pub(crate) fn program_test_run(
         data_in: frame.as_ptr() as u64,
         data_size_out: out.len() as u32,
         data_out: out.as_mut_ptr() as u64,
-        repeat: 1,
+        repeat,
         ..TestRun::default()
     };
     bpf(BPF_PROG_TEST_RUN, &mut run)?;
     out.truncate(run.data_size_out as usize);
-    Ok((run.retval, out))
+    Ok(TestRunReport { answer: run.retval, frame: out, nanoseconds: run.duration })
+}
+
+/// What [`program_test_run`] has found.
+#[derive(Debug)]
+pub(crate) struct TestRunReport {
+    /// Of the last run.
+    pub(crate) answer: u32,
+    /// What the runs made of the frame.
+    pub(crate) frame: Vec<u8>,
+    /// Of one run, on average.
+    pub(crate) nanoseconds: u32,
 }
 
 /// `BPF_F_TEST_XDP_LIVE_FRAMES`: what the program does with the frames comes true.

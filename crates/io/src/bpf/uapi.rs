@@ -4,6 +4,8 @@
 
 /// `bpf_map_lookup_elem`.
 pub const MAP_LOOKUP: i32 = 1;
+/// `bpf_tail_call`.
+pub const TAIL_CALL: i32 = 12;
 /// `bpf_redirect`.
 pub const REDIRECT: i32 = 23;
 /// `bpf_redirect_map`.

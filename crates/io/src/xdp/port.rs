@@ -10,6 +10,7 @@ use crate::bpf::protection::Protection;
 use crate::bpf::uapi::XDP_FLAGS_NATIVE;
 use crate::bpf::{Link, LocalAddresses, Outcome, OutcomeTotals, Program, Redirect, Redirected};
 use crate::protection::{ClassTotals, ProtectionClass, ProtectionLimits};
+use crate::router_filter::{LoadedRouterFilter, RouterFilterInForce, RouterFilterLoader};
 
 /// `XDP_FLAGS_SKB_MODE`, linux/if_link.h.
 const FLAGS_GENERIC: u32 = 1 << 1;
@@ -41,9 +42,10 @@ pub struct XdpPort {
     native: Program,
     generic: Program,
     sockets: SocketMap,
-    maps: Maps,
+    maps: Arc<Maps>,
     redirect: Option<Redirect>,
-    protection: Option<Protection>,
+    protection: Option<Arc<Protection>>,
+    router_filter: RouterFilterInForce,
     interface_index: u32,
 }
 
@@ -90,10 +92,10 @@ impl XdpPort {
         (local, switch): (&LocalAddresses, &Arc<DeadManSwitch>),
         XdpPortExtras { redirect, protection }: XdpPortExtras<'_>,
     ) -> io::Result<Self> {
-        let maps = Maps::new(local.clone(), switch.map())?;
+        let maps = Arc::new(Maps::new(local.clone(), switch.map())?);
         maps.set_mac_address(mac_address)?;
         let sockets = SocketMap::new(queues)?;
-        let protection = protection.map(Protection::new).transpose()?;
+        let protection = protection.map(Protection::new).transpose()?.map(Arc::new);
         let load = |mode| {
             Classifier {
                 hook: Hook::Xdp(mode),
@@ -103,13 +105,24 @@ impl XdpPort {
                 workers: switch.workers() as u32,
                 packet_bytes_max: packet_bytes_max as u32,
                 redirect: redirect.as_ref().filter(|_| mode == AttachMode::Native),
-                protection: protection.as_ref(),
+                protection: protection.as_deref(),
             }
             .load()
         };
         let (native, generic) = (load(AttachMode::Native)?, load(AttachMode::Generic)?);
         let link = None;
-        Ok(Self { link, native, generic, sockets, maps, redirect, protection, interface_index })
+        let router_filter = RouterFilterInForce::default();
+        Ok(Self {
+            link,
+            native,
+            generic,
+            sockets,
+            maps,
+            redirect,
+            protection,
+            router_filter,
+            interface_index,
+        })
     }
 
     /// Steers receive queue `queue` of the NIC into this socket.
@@ -170,7 +183,7 @@ impl XdpPort {
     /// # Errors
     /// The kernel's.
     pub fn classes(&self) -> io::Result<Option<[ClassTotals; ProtectionClass::ALL.len()]>> {
-        self.protection.as_ref().map(Protection::totals).transpose()
+        self.protection.as_deref().map(Protection::totals).transpose()
     }
 
     /// Other limits from now on; nothing without protection.
@@ -179,6 +192,25 @@ impl XdpPort {
     /// The kernel's.
     pub fn set_limits(&self, limits: &ProtectionLimits) -> io::Result<()> {
         self.protection.as_ref().map_or(Ok(()), |protection| protection.set_limits(limits))
+    }
+
+    /// What makes filters of what is for the router, for this port.
+    #[must_use]
+    pub fn router_filter_loader(&self) -> RouterFilterLoader {
+        let (maps, protection) = (Arc::clone(&self.maps), self.protection.clone());
+        RouterFilterLoader { hook: Hook::Xdp(AttachMode::Native), maps, protection }
+    }
+
+    /// Filters what is for the router from now on, or not any more; returns the filter that there was. Each packet
+    /// meets that or this one.
+    ///
+    /// # Errors
+    /// The kernel's; the filter that there was stays.
+    pub fn put_router_filter(
+        &mut self,
+        filter: Option<LoadedRouterFilter>,
+    ) -> io::Result<Option<LoadedRouterFilter>> {
+        self.router_filter.put(&self.maps, filter)
     }
 
     /// Whether the program for native mode forwards by a route cache.
@@ -221,6 +253,14 @@ impl XdpPort {
     /// The kernel's.
     pub fn run(&self, mode: AttachMode, frame: &[u8]) -> io::Result<()> {
         self.program(mode).test_run(frame).map(drop)
+    }
+
+    /// The same so many times in one call: nanoseconds of one run, on average; for measurements.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn run_repeatedly(&self, mode: AttachMode, frame: &[u8], runs: u32) -> io::Result<u32> {
+        self.program(mode).test_run_repeatedly(frame, runs)
     }
 
     /// Asks the classifier for `mode` what it would do with `frame`, without sending it anywhere

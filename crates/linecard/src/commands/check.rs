@@ -51,7 +51,6 @@ pub(crate) fn run(args: &CheckArgs, json: bool) -> anyhow::Result<ExitCode> {
     match config::load(&args.file) {
         Ok(config) => {
             let plan = plan(&config);
-            let is_served = crate::unserved::of(&config).is_empty();
             if json {
                 let path = &args.file;
                 let warnings = &config.warnings;
@@ -63,7 +62,7 @@ pub(crate) fn run(args: &CheckArgs, json: bool) -> anyhow::Result<ExitCode> {
                     output::line(&format!("\n{}", warning.to_string().trim_end()))?;
                 }
             }
-            Ok(if is_served { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            Ok(ExitCode::SUCCESS)
         }
         Err(errors) if json => {
             let (path, errors) = (&errors.path, &errors.errors);
@@ -93,16 +92,9 @@ fn plan(config: &Config) -> Plan {
         neighbours: config.neighbours.len(),
         warnings: warnings(config)
             .into_iter()
-            .chain(unserved(config))
             .chain(crate::unserved::without_effect(config))
             .collect(),
     }
-}
-
-/// What `linecard run` would refuse, because nothing does it yet.
-fn unserved(config: &Config) -> impl Iterator<Item = String> {
-    let text = |what| format!("`linecard run` will refuse the file: not served yet: {what}");
-    crate::unserved::of(config).into_iter().map(text)
 }
 
 /// What this machine lacks; the file may be meant for another one.

@@ -7,7 +7,6 @@ use linecard_control::config::{self, Document};
 
 use crate::cli::RunArgs;
 use crate::daemon;
-use crate::unserved;
 
 /// Reads the configuration and runs the daemon until it is told to stop.
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
@@ -30,8 +29,6 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         let (line, path) = (warning.place.as_ref().map(|at| at.line), warning.path.display());
         tracing::warn!(line, %path, "{}", warning.message);
     }
-    let unserved = unserved::of(&config);
-    anyhow::ensure!(unserved.is_empty(), "not served yet: {}", unserved.join("; "));
     daemon::run(config, document)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -243,6 +243,7 @@ fn filters(report: &FiltersReport) -> String {
             ports => format!(", {what} of {}", ports.join(", ")),
         };
         let places = at("input", &filter.input_ports) + &at("output", &filter.output_ports);
+        let places = places + if filter.at_router { ", what is for the router" } else { "" };
         let places = if places.is_empty() { ", attached nowhere".to_owned() } else { places };
         let table = output::table(&columns, filter.rules.iter().map(row));
         format!("filter {}{places}:\n{table}", filter.name)

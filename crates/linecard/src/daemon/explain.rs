@@ -1,6 +1,6 @@
 //! An imagined packet: what the classifier would do with it, and then the workers' own pipeline.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use linecard_control::rib::Rib;
@@ -8,9 +8,11 @@ use linecard_forwarder::clock_nanoseconds;
 use linecard_io::Outcome;
 use linecard_observe::trace::from_hex;
 use linecard_observe::{ExplainQuery, Fate, PacketReport, StepReport, VerdictReport, packet_text};
+use linecard_packet::DropReason;
 use linecard_wire::ethernet::EtherType;
 use linecard_wire::vlan::Tags;
 
+use super::router::Judgement;
 use super::source::{Shared, route_report};
 use super::taps::{port, port_names};
 use super::words::Words;
@@ -34,35 +36,65 @@ pub(super) fn explain(shared: &Shared, query: &ExplainQuery) -> Result<PacketRep
     }
     // Before the classifier is asked: what the kernel says of the port may be newer than the tables.
     let explained = shared.explainer().explain(in_port, &frame, clock_nanoseconds());
-    let (services, rib) = (shared.services(), shared.rib());
+    let (services, router, rib) = (shared.services(), shared.router(), shared.rib());
     let ports: Vec<&str> = port_names(shared).collect();
     let words = Words { services: &services, rib: &rib, ports: &ports };
     if rib.link(link).is_none() {
         return Err(format!("port {} is gone", query.port));
     }
+    let classifier = Classifier { mac_address, rib: &rib, takes_options };
     let outcome = match explained {
-        Some(_) => Classifier { mac_address, rib: &rib, takes_options }.classify(&frame),
+        Some(_) => classifier.classify(&frame),
         None => Outcome::Oversized,
     };
-    let step = |text: String, verdict| StepReport {
-        stage: "classifier".to_owned(),
-        text,
-        verdict,
-        ..StepReport::default()
+    let Some(explained) = explained else {
+        return Ok(left(&frame, &query.port, outcome, None));
     };
-    let mut report = match explained {
-        Some(explained) if outcome == Outcome::Taken => {
-            let mut report = words.imagined(&explained, &frame);
-            report.steps.insert(0, step("taken: on its way to a worker".to_owned(), None));
-            return Ok(report);
-        }
-        _ => passed(&frame, &query.port, outcome),
-    };
-    report.steps.push(step(outcome.description().to_owned(), Some(report.verdict.clone())));
-    Ok(report)
+    if outcome == Outcome::Taken {
+        let mut report = words.imagined(&explained, &frame);
+        report.steps.insert(0, step("classifier", "taken: on its way to a worker", None));
+        return Ok(report);
+    }
+    let judgement = classifier.is_for_router(&frame, outcome);
+    let judgement = judgement.then(|| router.judge(&frame, &explained.metadata)).flatten();
+    Ok(left(&frame, &query.port, outcome, judgement))
 }
 
-/// A packet that the classifier leaves to the kernel.
+fn step(stage: &str, text: &str, verdict: Option<VerdictReport>) -> StepReport {
+    StepReport { stage: stage.to_owned(), text: text.to_owned(), verdict, ..StepReport::default() }
+}
+
+/// A packet that the classifier leaves to the kernel, or drops as the router's filter says.
+fn left(
+    frame: &[u8],
+    in_port: &str,
+    outcome: Outcome,
+    judgement: Option<Judgement>,
+) -> PacketReport {
+    let Some(judgement) = judgement else {
+        let mut report = passed(frame, in_port, outcome);
+        let verdict = Some(report.verdict.clone());
+        report.steps.push(step("classifier", outcome.description(), verdict));
+        return report;
+    };
+    let Judgement { filter, rule, is_dropped } = judgement;
+    let of_rule = format!("rule {rule} of filter {filter}");
+    let mut report = passed(frame, in_port, outcome);
+    if is_dropped {
+        let reason = DropReason::RouterFiltered;
+        report.verdict.fate = Fate::Dropped;
+        report.verdict.reason = Some(reason.label().to_owned());
+        report.verdict.description = Some(reason.description().to_owned());
+        report.summary = format!("dropped by {of_rule} of [router]: {}", reason.label());
+    }
+    let what = if is_dropped { "drops" } else { "accepts" };
+    let verdict = Some(report.verdict.clone());
+    report.steps.push(step("classifier", outcome.description(), None));
+    report.steps.push(step("router", &format!("{of_rule} {what} it"), verdict));
+    report
+}
+
+/// A packet that is left to the kernel; how that came, the steps will say.
 fn passed(frame: &[u8], in_port: &str, outcome: Outcome) -> PacketReport {
     let verdict = VerdictReport {
         fate: Fate::Passed,
@@ -116,6 +148,7 @@ impl Classifier<'_> {
             0x46..0x50 if !self.takes_options => local_or(Outcome::Ipv4Options),
             0x45..0x50 if header[8] < 2 => local_or(Outcome::TtlExpired),
             0x45..0x50 if header[16] >= 224 => Outcome::Multicast,
+            0x45..0x50 if header[12..20] == [0; 8] => Outcome::Local,
             0x45..0x50 => local_or(Outcome::Taken),
             _ => Outcome::Taken,
         }
@@ -133,6 +166,49 @@ impl Classifier<'_> {
             _ if header[24] == 0xff || is_link_local => Outcome::Multicast,
             _ => local_or(Outcome::Taken),
         }
+    }
+
+    /// Whether the router's filter judges a frame: the twin of what `linecard_io::bpf` asks in front of the rules.
+    fn is_for_router(&self, frame: &[u8], outcome: Outcome) -> bool {
+        let has_class = match outcome {
+            Outcome::Taken
+            | Outcome::Standby
+            | Outcome::OtherHost
+            | Outcome::Punted
+            | Outcome::Limited
+            | Outcome::Filtered => false,
+            Outcome::Multicast
+            | Outcome::NotIp
+            | Outcome::TtlExpired
+            | Outcome::Ipv4Options
+            | Outcome::Ipv6HopByHop
+            | Outcome::Local
+            | Outcome::Oversized => true,
+        };
+        let Some(tags) = Tags::new(frame).ok().filter(|_| has_class) else { return false };
+        match (tags.ethertype(), tags.payload()) {
+            (EtherType::IPV4, packet) => packet.get(16..20).is_some_and(|destination| {
+                let destination = Ipv4Addr::from_octets(std::array::from_fn(|at| destination[at]));
+                let octets = destination.octets();
+                octets[0] >= 240
+                    || octets[..3] == [224, 0, 0]
+                    || destination.is_unspecified()
+                    || self.is_own(destination.into())
+            }),
+            (EtherType::IPV6, packet) => packet.get(24..40).is_some_and(|destination| {
+                let destination = Ipv6Addr::from_octets(std::array::from_fn(|at| destination[at]));
+                let octets = destination.octets();
+                match octets[0] {
+                    0xff => octets[1] & 0x0f <= 2,
+                    _ => destination.is_unicast_link_local() || self.is_own(destination.into()),
+                }
+            }),
+            _ => false,
+        }
+    }
+
+    fn is_own(&self, destination: IpAddr) -> bool {
+        is_local(self.rib, destination)
     }
 
     fn local_or(&self, destination: IpAddr, other: Outcome) -> Outcome {

@@ -20,7 +20,7 @@ use linecard_services::filter::{
 use linecard_tables::publication::{Subscription, Writer};
 use tracing::info;
 
-use self::counters::{Counted, Counters};
+pub(super) use self::counters::{Counted, Counters};
 use self::held::Held;
 use super::services::is_live;
 
@@ -89,7 +89,8 @@ impl Filters {
         let mut held = Vec::new();
         for configured in config.filters.filters() {
             let before = self.held.iter().find(|held| held.configured.name == configured.name);
-            let counted = counters.of_rules(configured, before, read);
+            let rules = before.map(|held: &Held| (&held.configured.rules[..], &held.counted[..]));
+            let counted = counters.of_rules(configured, rules, read);
             let next = Held::new(configured, policers, before, counted, &self.capacities);
             let next = next.with_context(|| format!("filter {}", configured.name))?;
             if before.is_none_or(|before| !Arc::ptr_eq(&before.program, &next.program)) {
@@ -217,6 +218,7 @@ impl Filters {
             name: name.clone(),
             input_ports: ports(false),
             output_ports: ports(true),
+            at_router: false,
             entries: held.program.entries(),
             memory_bytes: held.program.memory_bytes(),
             rules: rules.chain(default).collect(),

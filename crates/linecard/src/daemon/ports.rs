@@ -9,8 +9,9 @@ use anyhow::{Context, bail};
 use linecard_control::config::{Config, KernelDriver, KernelPort, PortKind, XdpMode};
 use linecard_io::xdp::XdpPortExtras;
 use linecard_io::{
-    AttachMode, ClassTotals, DeadManSwitch, Interface, LocalAddresses, Outcome, OutcomeTotals,
-    PacketGate, ProtectionClass, ProtectionLimits, RouteCache, XdpPort,
+    AttachMode, ClassTotals, DeadManSwitch, Interface, LoadedRouterFilter, LocalAddresses, Outcome,
+    OutcomeTotals, PacketGate, ProtectionClass, ProtectionLimits, RouteCache, RouterFilterLoader,
+    XdpPort,
 };
 use linecard_packet::PortId;
 use tracing::{info, warn};
@@ -37,6 +38,8 @@ struct PlannedPort {
     id: PortId,
     options: KernelPort,
     interface: Interface,
+    /// Receive queues beyond `queues_max`.
+    unserved_queues: u32,
     _claim: Claim,
 }
 
@@ -77,6 +80,8 @@ pub(super) struct ServedPort {
     pub(super) limits: Option<ProtectionLimits>,
     /// Workers get packets with options and hop-by-hop headers, too.
     pub(super) takes_options: bool,
+    /// Receive queues beyond `queues_max`.
+    unserved_queues: u32,
     /// VLAN tag stripping was on and has to be turned on again.
     restore_vlan_stripping: bool,
 }
@@ -99,12 +104,16 @@ impl Plan {
             };
             let mut interface = Interface::by_name(&port.name)
                 .with_context(|| format!("port {}: see `ip link` for the interfaces", port.name))?;
+            let mut unserved_queues = 0;
             if let Some(queues_max) = options.queues_max {
-                interface.receive_queues = interface.receive_queues.min(u32::from(queues_max));
+                let queues_max = u32::from(queues_max);
+                unserved_queues = interface.receive_queues.saturating_sub(queues_max);
+                interface.receive_queues -= unserved_queues;
             }
             let id = PortId(u16::try_from(number).context("more ports than can be numbered")?);
             let claim = Claim::new(&interface)?;
-            ports.push(PlannedPort { id, options: *options, interface, _claim: claim });
+            let options = *options;
+            ports.push(PlannedPort { id, options, interface, unserved_queues, _claim: claim });
         }
         let fewest = ports.iter().map(PlannedPort::queue_pairs).min().unwrap_or(1);
         let workers = (fewest as usize).min(usize::from(config.workers.count_max)).max(1);
@@ -161,6 +170,7 @@ impl Plan {
             zero_copy: false,
             limits: self.protection,
             takes_options: false,
+            unserved_queues: port.unserved_queues,
             restore_vlan_stripping,
         };
         served
@@ -310,6 +320,30 @@ impl ServedPort {
         }
         self.takes_options = takes;
         Ok(())
+    }
+
+    /// Whether frames of some receive queues all stay the kernel's. A packet socket has those of all.
+    pub(super) fn has_unserved_queues(&self) -> bool {
+        self.unserved_queues > 0 && matches!(self.side, KernelSide::Xdp(..))
+    }
+
+    /// What makes filters of what is for the router.
+    pub(super) fn router_filter_loader(&self) -> RouterFilterLoader {
+        match &self.side {
+            KernelSide::Xdp(port, _) => port.router_filter_loader(),
+            KernelSide::Packet(gate) => gate.router_filter_loader(),
+        }
+    }
+
+    /// Another filter of what is for the router from now on, or none; returns that which there was.
+    pub(super) fn put_router_filter(
+        &mut self,
+        filter: Option<LoadedRouterFilter>,
+    ) -> io::Result<Option<LoadedRouterFilter>> {
+        match &mut self.side {
+            KernelSide::Xdp(port, _) => port.put_router_filter(filter),
+            KernelSide::Packet(gate) => gate.put_router_filter(filter),
+        }
     }
 
     /// Tells the classifier of another MAC address.

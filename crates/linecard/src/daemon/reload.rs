@@ -13,9 +13,9 @@ use linecard_observe::ReloadReport;
 use tracing::{info, warn};
 
 use super::ports::ServedPort;
+use super::router::Slot;
 use super::services::Changes;
 use super::source::Shared;
-use crate::unserved;
 
 /// How long the workers may take to change over before the answer is given without them.
 const LIVE_PATIENCE: Duration = Duration::from_secs(1);
@@ -65,10 +65,6 @@ impl Origin {
             Some(set) => document.with_set(set).map_err(|error| error.to_string())?,
         };
         let config = next.config();
-        let unserved = unserved::of(config);
-        if !unserved.is_empty() {
-            return Err(format!("not served yet: {}", unserved.join("; ")));
-        }
         let read_microseconds = microseconds_since(begun);
         // Services are attached to ports by number, and to none that does not pass the worker.
         let mut needs_restart = self.differences(config);
@@ -85,7 +81,8 @@ impl Origin {
         }
         // The last change must have come to its end.
         is_live(shared);
-        let changes = apply(config, shared).map_err(|error| format!("{error:#}"))?;
+        let (changes, changes_router) =
+            apply(config, shared).map_err(|error| format!("{error:#}"))?;
         let live_microseconds = is_live(shared).then(|| microseconds_since(begun));
         let mut report = ReloadReport {
             changed_filters: changes.filters.changed,
@@ -102,6 +99,9 @@ impl Origin {
             let set =
                 |port: &mut ServedPort| (port.interface.name.clone(), port.set_limits(limits));
             note_limits(&mut report, ports.iter_mut().map(set));
+        }
+        if changes_router {
+            report.changed_sections.push("[router]".to_owned());
         }
         if document.config().connections != config.connections {
             report.changed_sections.push("[connections]".to_owned());
@@ -170,12 +170,13 @@ fn log(report: &ReloadReport) {
     }
 }
 
-/// Puts the services of a configuration in force. Before the first filter is, the route cache is stopped and workers
+/// Puts the services of a configuration in force, and the filter of what is for the router, which may have changed
+/// then. Before the first filter is, the route cache is stopped and workers
 /// get packets with options and hop-by-hop headers, so that no packet goes round it.
-fn apply(config: &Config, shared: &Shared) -> anyhow::Result<Changes> {
+fn apply(config: &Config, shared: &Shared) -> anyhow::Result<(Changes, bool)> {
     let lead_by_workers = || {
         if !config.has_services() {
-            return Ok(());
+            return anyhow::Ok(());
         }
         if let Ok(redirects) = &shared.redirects {
             redirects.stop().context("switch the route cache off")?;
@@ -184,7 +185,18 @@ fn apply(config: &Config, shared: &Shared) -> anyhow::Result<Changes> {
         let mut ports = ports.iter_mut().filter(|port| !port.takes_options);
         ports.try_for_each(|port| port.set_takes_options(true)).context("write a BPF map")
     };
-    shared.services().apply(config, lead_by_workers)
+    let mut services = shared.services();
+    let mut router = shared.router();
+    // The verifier takes its time, and the control loop needs the ports.
+    let slots = Slot::of(&shared.ports());
+    let at_router = router.prepare(config, &slots)?;
+    let mut changes_router = false;
+    let changes = services.apply(config, || {
+        lead_by_workers()?;
+        changes_router = router.commit(at_router, &mut shared.ports())?;
+        Ok(())
+    })?;
+    Ok((changes, changes_router))
 }
 
 /// Leaves packets with options and hop-by-hop headers to the kernel again, now that no worker has a service that wants to

@@ -18,7 +18,8 @@
 //!
 //! So a packet meets what was before or what is now, and for an instant perhaps both, but never neither. Connections
 //! are no part of it: their table stays, and limits and timeouts are single words. Nor is protection, whose limits the
-//! classifiers read; packets that workers must see from now on are led there before the first phase.
+//! classifiers read; packets that workers must see from now on are led there before the first phase. Nor is the
+//! filter of what is for the router ([`super::router`]), which is put in force then, too, and uses none of the rest.
 //!
 //! A further change begins when the last one has come to its end. Else a slot or a counter that was given back could
 //! have its next owner while a worker still has the rule of the one before, and would meter or count there for both. A

@@ -11,7 +11,7 @@ use linecard_control::facts::{NeighbourState as NeighbourFact, RouteTarget, Rout
 use linecard_control::mirror;
 use linecard_control::rib::{HeldRoute, Rib};
 use linecard_forwarder::Explainer;
-use linecard_io::{ClassLimit, ClassTotals, Outcome, ProtectionClass};
+use linecard_io::{ClassLimit, ClassTotals, Outcome, OutcomeTotals, ProtectionClass};
 use linecard_observe::{
     ClassReport, ConnectionQuery, ConnectionsReport, ExplainQuery, FiltersReport, HealthReport,
     HealthState, NeighbourReport, NeighbourState, NeighboursReport, NextHopReport, PacketReport,
@@ -26,13 +26,14 @@ use super::live_ports::LivePorts;
 use super::ports::ServedPort;
 use super::redirects::Redirects;
 use super::reload::Origin;
+use super::router::AtRouter;
 use super::services::Services;
 use super::taps::{TapFeed, Taps};
 use super::workers::WorkerReaders;
 use super::{advice, explain};
 
 /// What the control loop shares with the API's thread. No worker ever takes one of these locks.
-/// Who needs several takes `services` before `ports`, and both before `rib`: the other way round the two threads could
+/// Who needs several takes `services`, `router`, `ports` and `rib` in this order: the other way round the two threads could
 /// wait for each other.
 pub(super) struct Shared {
     pub(super) rib: Mutex<Rib>,
@@ -48,6 +49,8 @@ pub(super) struct Shared {
     pub(super) live: Option<LivePorts>,
     /// The services besides the route.
     pub(super) services: Mutex<Services>,
+    /// The filter of what is for the router itself.
+    pub(super) router: Mutex<AtRouter>,
     pub(super) taps: Mutex<Taps>,
     pub(super) explainer: Mutex<Explainer>,
     /// What the daemon was started from.
@@ -95,6 +98,10 @@ impl Shared {
         }
     }
 
+    pub(super) fn router(&self) -> MutexGuard<'_, AtRouter> {
+        self.router.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn taps(&self) -> MutexGuard<'_, Taps> {
         self.taps.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -126,7 +133,7 @@ impl Shared {
             redirects.add_to(&mut totals, ports);
         }
         for (total, port) in totals.iter_mut().zip(ports) {
-            add_limited(total, port);
+            add_dropped(total, port);
         }
         totals
     }
@@ -236,7 +243,9 @@ impl Source for DaemonSource {
     }
 
     fn filters(&self) -> FiltersReport {
-        self.shared.services().filters.report()
+        let mut report = self.shared.services().filters.report();
+        self.shared.router().add_to(&mut report);
+        report
     }
 
     fn protection(&self) -> ProtectionReport {
@@ -316,7 +325,9 @@ fn passed(port: &ServedPort) -> Vec<PassedReport> {
     Outcome::ALL
         .into_iter()
         .zip(totals)
-        .filter(|&(outcome, _)| !matches!(outcome, Outcome::Taken | Outcome::Limited))
+        .filter(|&(outcome, _)| {
+            !matches!(outcome, Outcome::Taken | Outcome::Limited | Outcome::Filtered)
+        })
         .map(|(outcome, total)| PassedReport {
             reason: outcome.label().to_owned(),
             description: outcome.description().to_owned(),
@@ -327,12 +338,18 @@ fn passed(port: &ServedPort) -> Vec<PassedReport> {
 }
 
 /// Adds what the port's classifier has dropped for the router's sake, which no worker has seen.
-fn add_limited(total: &mut PortTotals, port: &ServedPort) {
-    let limited = port.outcomes().unwrap_or_default()[Outcome::Limited as usize];
-    total.received_packets += limited.packets;
-    total.received_bytes += limited.bytes;
-    total.dropped_packets[DropReason::RouterRateLimited] += limited.packets;
-    total.dropped_bytes[DropReason::RouterRateLimited] += limited.bytes;
+fn add_dropped(total: &mut PortTotals, port: &ServedPort) {
+    let outcomes = port.outcomes().unwrap_or_default();
+    for (outcome, reason) in [
+        (Outcome::Limited, DropReason::RouterRateLimited),
+        (Outcome::Filtered, DropReason::RouterFiltered),
+    ] {
+        let OutcomeTotals { packets, bytes } = outcomes[outcome as usize];
+        total.received_packets += packets;
+        total.received_bytes += bytes;
+        total.dropped_packets[reason] += packets;
+        total.dropped_bytes[reason] += bytes;
+    }
 }
 
 /// What is counted of a port's classes; none where protection is off.

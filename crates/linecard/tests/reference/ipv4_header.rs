@@ -1,12 +1,12 @@
 //! IPv4 headers and addresses: RFC 1812 5.2.2, 5.3.1, 5.3.2, 5.3.4, 5.3.5 and 5.3.7.
 
-use linecard_packet::{DropReason, PuntReason};
+use linecard_packet::DropReason;
 use linecard_wire::builder::{Icmpv4, Ipv4};
 use linecard_wire::ip::Ecn;
 
 use super::bed::Side;
 use super::fixture::{
-    Dropped, Fixture, Forwarded, Only, Passed, Punted, Verdict, answered, forwarded, silent,
+    Dropped, Fixture, Forwarded, Only, Passed, Verdict, answered, forwarded, silent,
 };
 use super::packets::*;
 
@@ -192,7 +192,7 @@ fn destinations() -> Vec<Fixture> {
         forwarded("to west's network address, back out", to("192.0.2.0"))
             .verdict(Forwarded(Side::West))
             .out([1, 0, 0]),
-        silent("from 0.0.0.0 to 0.0.0.0", in4(v4("0.0.0.0", "0.0.0.0")), Punted(PuntReason::Local)),
+        silent("from 0.0.0.0 to 0.0.0.0", in4(v4("0.0.0.0", "0.0.0.0")), Passed("local")),
         silent(
             "from 0.0.0.0 to the limited broadcast",
             in4(v4("0.0.0.0", "255.255.255.255")),

@@ -9,6 +9,7 @@ mod explain;
 mod key;
 mod program;
 mod reject;
+mod router;
 mod rule;
 mod stage;
 mod stats;
@@ -20,6 +21,7 @@ pub use expand::TooManyEntries;
 pub use explain::{RuleHit, rules_of};
 pub use program::{NO_COUNTER, Program, ProgramError, ProgramErrorReason};
 pub use reject::RejectReply;
+pub use router::{NotForRouter, filter_for_router};
 pub use rule::{
     Action, Anchor, BytesMatch, FRAGMENT_FIRST, FRAGMENT_LATER, FRAGMENT_NONE, Filter, Masked,
     Match, PAYLOAD_BYTES_MAX, Prefixes, Rule, States,

@@ -6,6 +6,7 @@ use toml::Spanned;
 
 use super::checker::Checker;
 use super::filters::one_of;
+use super::router;
 use crate::config::filters::Filters;
 use crate::config::resolved::{PolicePer, Policer, PortServices, ReversePath, Router};
 use crate::config::text::{File, Port};
@@ -28,6 +29,9 @@ pub(super) fn attachments(
 ) -> Attachments {
     let mut scope = Scope { checker, filters, policers, lists: vec![] };
     let router = Router { filter: scope.filter(&file.router.filter) };
+    if let (Some(place), Some(at)) = (&file.router.filter, router.filter) {
+        router::check(scope.checker, place, &filters.filters()[at]);
+    }
     let ports = file.port.iter().map(|port| scope.port(port.get_ref())).collect();
     let Scope { checker, lists, .. } = scope;
     check_capacities(checker, policers, file.port.len(), filters, &lists);

@@ -9,6 +9,7 @@ mod connections;
 mod filters;
 mod police;
 mod ports;
+mod router;
 mod routes;
 mod sets;
 
@@ -24,6 +25,7 @@ use super::resolved::{
 use super::{SOCKET_DEFAULT, limits, text};
 use checker::Checker;
 pub(super) use filters::{complete, part};
+pub(super) use router::faults as router_faults;
 
 /// Judges `file`, which was read from `source`, the content of `path`. `read` gives the text of other
 /// files that it names.

@@ -1,43 +1,66 @@
 //! How a classifier ends: it counts the outcome, and takes, drops or passes the frame.
 
 use super::{Generator, Hook, KEY_ON_STACK, TCX_NEXT, XDP_RX_QUEUE_INDEX};
-use crate::bpf::assembler::{Alu, If, Register::*, Width};
+use crate::bpf::assembler::{Alu, If, Label, Register::*, Width};
 use crate::bpf::outcome::Outcome;
 use crate::bpf::protection;
 use crate::bpf::uapi::{REDIRECT_MAP, SKB_LEN, TCX_DROP, XDP_DROP, XDP_GET_BUFF_LEN, XDP_PASS};
 
 impl Generator<'_> {
-    /// Counts the outcome, then takes or passes.
+    /// Asks the router's filter and the buckets about what has a class, counts the outcome, then takes, drops or
+    /// passes.
     pub(super) fn epilogue(&mut self) {
-        let (count, protect) = (self.asm.label(), self.asm.label());
-        let protection = self.from.protection;
+        let (count, judge) = (self.asm.label(), self.asm.label());
+        // The two programs of an AF_PACKET port see the same packets: one of them judges and counts.
+        let judges = self.from.hook != Hook::SocketFilter;
         // The verifier refuses code that nothing jumps to.
         let dead = |outcome| match outcome {
             Outcome::Punted => !self.from.hook.sees_punted(),
-            Outcome::Limited => true,
+            Outcome::Limited | Outcome::Filtered => true,
             _ => false,
         };
         for outcome in Outcome::ALL.into_iter().filter(|&outcome| !dead(outcome)) {
             self.asm.place(self.outcomes[outcome as usize]);
             self.asm.alu_immediate(Alu::Move, R9, outcome as i32);
-            let has_class = protection.is_some() && protection::has_class(outcome);
-            self.asm.jump(if has_class { protect } else { count });
+            let has_class = judges && protection::has_class(outcome);
+            self.asm.jump(if has_class { judge } else { count });
         }
-        if let Some(protection) = protection {
-            self.asm.place(protect);
-            self.protect(protection, count);
+        if judges {
+            self.asm.place(judge);
+            self.call_router_filter();
+            self.protect_if_wanted(count);
         }
         self.asm.place(count);
-        // The two programs of an AF_PACKET port see the same packets: one of them counts.
-        if self.from.hook != Hook::SocketFilter {
+        if judges {
             self.count();
         }
         let pass = self.asm.label();
         self.asm.jump_if_immediate(R9, If::NotEqual, Outcome::Taken as i32, pass);
         self.take();
         self.asm.place(pass);
-        if protection.is_some() {
-            self.drop_limited();
+        self.leave();
+    }
+
+    /// The same for a packet that the router's filter has let through to here, or has dropped: then it came to
+    /// `dropped` with its outcome in R9.
+    pub(in crate::bpf) fn epilogue_of_router_filter(&mut self, dropped: Label) {
+        self.protect_if_wanted(dropped);
+        self.asm.place(dropped);
+        self.count();
+        self.drop_if(Outcome::Filtered);
+        self.leave();
+    }
+
+    fn protect_if_wanted(&mut self, count: Label) {
+        if let Some(protection) = self.from.protection {
+            self.protect(protection, count);
+        }
+    }
+
+    /// Drops what is limited, and passes all else.
+    fn leave(&mut self) {
+        if self.from.protection.is_some() {
+            self.drop_if(Outcome::Limited);
         }
         self.pass();
     }
@@ -83,16 +106,16 @@ impl Generator<'_> {
         self.asm.exit();
     }
 
-    fn drop_limited(&mut self) {
+    fn drop_if(&mut self, outcome: Outcome) {
         let pass = self.asm.label();
-        self.asm.jump_if_immediate(R9, If::NotEqual, Outcome::Limited as i32, pass);
+        self.asm.jump_if_immediate(R9, If::NotEqual, outcome as i32, pass);
         let value = if self.is_xdp() { XDP_DROP } else { TCX_DROP };
         self.asm.alu_immediate(Alu::Move, R0, value);
         self.asm.exit();
         self.asm.place(pass);
     }
 
-    fn pass(&mut self) {
+    pub(in crate::bpf) fn pass(&mut self) {
         let value = match self.from.hook {
             Hook::Xdp(_) => XDP_PASS,
             Hook::Tcx => TCX_NEXT,

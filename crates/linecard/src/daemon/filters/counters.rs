@@ -10,18 +10,16 @@ use std::sync::Arc;
 use linecard_control::config::{ConfiguredFilter, ConfiguredRule};
 use linecard_services::filter::{NO_COUNTER, RuleCount};
 
-use super::held::Held;
-
 /// A rule's counter, and what it had counted before it was the rule's.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Counted {
-    pub(super) counter: u32,
-    pub(super) before: RuleCount,
+pub(in crate::daemon) struct Counted {
+    pub(in crate::daemon) counter: u32,
+    pub(in crate::daemon) before: RuleCount,
 }
 
 /// Which counters are taken.
 #[derive(Debug, Clone)]
-pub(super) struct Counters {
+pub(in crate::daemon) struct Counters {
     max: usize,
     used: u32,
     free: Vec<u32>,
@@ -30,12 +28,12 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    pub(super) fn new(max: usize) -> Self {
+    pub(in crate::daemon) fn new(max: usize) -> Self {
         Self { max, used: 0, free: Vec::new(), freed: Vec::new() }
     }
 
     /// A change begins. No worker has the filters from before the last one, so what that has freed can be used.
-    pub(super) fn begin(&mut self) {
+    pub(in crate::daemon) fn begin(&mut self) {
         self.free.append(&mut self.freed);
     }
 
@@ -53,21 +51,21 @@ impl Counters {
     }
 
     /// Takes back the counters of rules that are there no more.
-    pub(super) fn release(&mut self, counted: impl IntoIterator<Item = Counted>) {
+    pub(in crate::daemon) fn release(&mut self, counted: impl IntoIterator<Item = Counted>) {
         let counters = counted.into_iter().map(|counted| counted.counter);
         self.freed.extend(counters.filter(|counter| *counter != NO_COUNTER));
     }
 
-    /// The counters of a filter's rules, and of its default behind them: rules keep theirs by name.
-    pub(super) fn of_rules(
+    /// The counters of a filter's rules, and of its default behind them: rules keep theirs by name. `before` is what
+    /// the filter had.
+    pub(in crate::daemon) fn of_rules(
         &mut self,
         configured: &ConfiguredFilter,
-        before: Option<&Held>,
+        before: Option<(&[Arc<ConfiguredRule>], &[Counted])>,
         read: impl Fn(u32) -> RuleCount,
     ) -> Vec<Counted> {
         let rules = &configured.rules;
-        let (old, old_counted) =
-            before.map_or((&[][..], &[][..]), |held| (&held.configured.rules, &held.counted));
+        let (old, old_counted) = before.unwrap_or((&[], &[]));
         let same = |(old, new): &(&Arc<ConfiguredRule>, &Arc<ConfiguredRule>)| {
             Arc::ptr_eq(old, new) || old.rule.name == new.rule.name
         };
