@@ -1,6 +1,7 @@
 //! Opening ports: which kind each becomes, and the kernel's side of it.
 
 mod remedy;
+mod served;
 
 use std::io;
 use std::sync::Arc;
@@ -9,8 +10,7 @@ use anyhow::{Context, bail};
 use linecard_control::config::{Config, KernelDriver, KernelPort, PortKind, XdpMode};
 use linecard_io::xdp::XdpPortExtras;
 use linecard_io::{
-    AttachMode, ClassTotals, DeadManSwitch, Interface, LoadedRouterFilter, LocalAddresses, Outcome,
-    OutcomeTotals, PacketGate, ProtectionClass, ProtectionLimits, RouteCache, RouterFilterLoader,
+    AttachMode, DeadManSwitch, Interface, LocalAddresses, PacketGate, ProtectionLimits, RouteCache,
     XdpPort,
 };
 use linecard_packet::PortId;
@@ -18,6 +18,8 @@ use tracing::{info, warn};
 
 pub(super) use self::remedy::explain;
 use self::remedy::explain_attach;
+use self::served::restore_vlan_stripping;
+pub(super) use self::served::{KernelSide, ServedPort};
 use super::claim::Claim;
 
 /// Bytes in front of a packet that packet memory keeps free.
@@ -56,34 +58,6 @@ struct SharedMaps<'a> {
     local: &'a LocalAddresses,
     switch: &'a Arc<DeadManSwitch>,
     cache: Option<&'a Arc<RouteCache>>,
-}
-
-/// The kernel's side of a port.
-pub(super) enum KernelSide {
-    /// An XDP program and sockets.
-    Xdp(XdpPort, AttachMode),
-    /// A tcx program and packet sockets.
-    Packet(PacketGate),
-}
-
-/// A port that is attached.
-pub(super) struct ServedPort {
-    pub(super) id: PortId,
-    pub(super) options: KernelPort,
-    pub(super) interface: Interface,
-    pub(super) side: KernelSide,
-    /// Receive queues that workers serve.
-    pub(super) queues: u32,
-    /// The sockets were bound without copying.
-    pub(super) zero_copy: bool,
-    /// How fast its classifier leaves packets to the kernel; `None`: as they come.
-    pub(super) limits: Option<ProtectionLimits>,
-    /// Workers get packets with options and hop-by-hop headers, too.
-    pub(super) takes_options: bool,
-    /// Receive queues beyond `queues_max`.
-    unserved_queues: u32,
-    /// VLAN tag stripping was on and has to be turned on again.
-    restore_vlan_stripping: bool,
 }
 
 impl Plan {
@@ -262,118 +236,6 @@ impl Plan {
         Ok(KernelSide::Packet(gate))
     }
 }
-
-impl ServedPort {
-    /// As the configuration and the CLI call it.
-    pub(super) fn kind(&self) -> &'static str {
-        match self.side {
-            KernelSide::Xdp(..) => "xdp",
-            KernelSide::Packet(_) => "packet",
-        }
-    }
-
-    /// Where and how its frames are taken.
-    pub(super) fn mode(&self) -> String {
-        match self.side {
-            KernelSide::Xdp(_, mode) => {
-                let copy = if self.zero_copy { "zero-copy" } else { "copy" };
-                format!("{} {copy}", mode.label())
-            }
-            KernelSide::Packet(_) => String::new(),
-        }
-    }
-
-    /// What its classifier did.
-    pub(super) fn outcomes(&self) -> io::Result<[OutcomeTotals; Outcome::ALL.len()]> {
-        match &self.side {
-            KernelSide::Xdp(port, _) => port.outcomes(),
-            KernelSide::Packet(gate) => gate.outcomes(),
-        }
-    }
-
-    /// What its classifier has limited and left to the kernel, by class.
-    pub(super) fn classes(&self) -> io::Result<Option<[ClassTotals; ProtectionClass::ALL.len()]>> {
-        match &self.side {
-            KernelSide::Xdp(port, _) => port.classes(),
-            KernelSide::Packet(gate) => gate.classes(),
-        }
-    }
-
-    /// Other limits from now on, if these are others, and whether they are; protection cannot be switched on or off.
-    pub(super) fn set_limits(&mut self, limits: &ProtectionLimits) -> io::Result<bool> {
-        if self.limits.is_none_or(|old| old == *limits) {
-            return Ok(false);
-        }
-        match &self.side {
-            KernelSide::Xdp(port, _) => port.set_limits(limits)?,
-            KernelSide::Packet(gate) => gate.set_limits(limits)?,
-        }
-        self.limits = Some(*limits);
-        Ok(true)
-    }
-
-    /// Whether workers get packets with options and hop-by-hop headers, which only services want to see.
-    pub(super) fn set_takes_options(&mut self, takes: bool) -> io::Result<()> {
-        match &self.side {
-            KernelSide::Xdp(port, _) => port.set_takes_options(takes)?,
-            KernelSide::Packet(gate) => gate.set_takes_options(takes)?,
-        }
-        self.takes_options = takes;
-        Ok(())
-    }
-
-    /// Whether frames of some receive queues all stay the kernel's. A packet socket has those of all.
-    pub(super) fn has_unserved_queues(&self) -> bool {
-        self.unserved_queues > 0 && matches!(self.side, KernelSide::Xdp(..))
-    }
-
-    /// What makes filters of what is for the router.
-    pub(super) fn router_filter_loader(&self) -> RouterFilterLoader {
-        match &self.side {
-            KernelSide::Xdp(port, _) => port.router_filter_loader(),
-            KernelSide::Packet(gate) => gate.router_filter_loader(),
-        }
-    }
-
-    /// Another filter of what is for the router from now on, or none; returns that which there was.
-    pub(super) fn put_router_filter(
-        &mut self,
-        filter: Option<LoadedRouterFilter>,
-    ) -> io::Result<Option<LoadedRouterFilter>> {
-        match &mut self.side {
-            KernelSide::Xdp(port, _) => port.put_router_filter(filter),
-            KernelSide::Packet(gate) => gate.put_router_filter(filter),
-        }
-    }
-
-    /// Tells the classifier of another MAC address.
-    pub(super) fn set_mac_address(&mut self, address: [u8; 6]) -> io::Result<()> {
-        match &self.side {
-            KernelSide::Xdp(port, _) => port.set_mac_address(address)?,
-            KernelSide::Packet(gate) => gate.set_mac_address(address)?,
-        }
-        self.interface.mac_address = address;
-        Ok(())
-    }
-
-    /// Detaches the classifier and leaves the interface as it was found; once.
-    pub(super) fn close(&mut self) {
-        match &mut self.side {
-            KernelSide::Xdp(port, _) => port.detach(),
-            KernelSide::Packet(gate) => gate.detach(),
-        }
-        if std::mem::take(&mut self.restore_vlan_stripping) {
-            restore_vlan_stripping(&self.interface);
-        }
-    }
-}
-
-impl Drop for ServedPort {
-    fn drop(&mut self) {
-        self.close();
-    }
-}
-
 /// Loads with what `side` gives; if either fails, says so and loads without it.
 fn with_or_without<S, T>(
     side: impl FnOnce() -> io::Result<Option<S>>,
@@ -390,12 +252,6 @@ fn with_or_without<S, T>(
         refused(&error);
         Ok(loaded)
     })
-}
-
-fn restore_vlan_stripping(interface: &Interface) {
-    if let Err(error) = interface.strip_vlan_tags() {
-        warn!(port = interface.name, %error, "VLAN tag stripping stays off");
-    }
 }
 
 #[cfg(test)]
