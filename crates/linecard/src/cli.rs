@@ -1,5 +1,7 @@
 //! What can be said on the command line.
 
+mod show;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
@@ -7,6 +9,8 @@ use clap_complete::Shell;
 use ipnet::IpNet;
 use linecard_control::config::{PATH_DEFAULT, SOCKET_DEFAULT};
 use tracing_subscriber::filter::{LevelFilter, Targets};
+
+pub(crate) use self::show::{ShowArgs, ShowCommand};
 
 /// A network processor for routers: forwards the transit traffic of a Linux router beside its
 /// kernel, and falls back to the kernel.
@@ -100,6 +104,11 @@ Time is taken from the captures. Without --config the router is the station to w
 frame of IN is addressed, and everything is routed to one gateway behind OUT.")]
     Replay(ReplayArgs),
     /// Ask the running daemon
+    #[command(after_help = "\
+Examples:
+  linecard show ports --watch
+  linecard show filters
+  linecard show drops --json")]
     Show(ShowArgs),
     /// Make the running daemon read its configuration again: filters, sets, policers
     /// and checks of sources
@@ -137,9 +146,9 @@ Examples:
   linecard explain --port eth1 --frame 02000000000102...
 
 What can be said: tcp/PORT, udp/PORT, icmp/TYPE/CODE, icmpv6/TYPE/CODE or protocol/NUMBER, and behind
-`in`, `ttl`, `dscp`, `vlan`, `length`, `source-port` and `flags` (syn+ack) a value. A shell takes -> for
-something else: quote it. Nothing is sent, counted or charged; policers are asked as if their buckets
-were full.")]
+`in`, `ttl`, `dscp`, `vlan`, `length`, `source-port`, `destination-port`, `icmp-type`, `icmp-code` and
+`tcp-flags` (syn+ack) a value, by the names that filters have. A shell takes -> for something else:
+quote it. Nothing is sent, counted or charged; policers are asked as if their buckets were full.")]
     Explain(ExplainArgs),
     /// Write the next packets as pcapng, with what became of each as its comment
     #[command(after_help = "\
@@ -309,181 +318,15 @@ pub(crate) struct ExplainArgs {
 #[derive(Debug, Args)]
 pub(crate) struct Daemon {
     /// The daemon's socket
-    #[arg(long, value_name = "PATH", default_value = SOCKET_DEFAULT, value_hint = ValueHint::FilePath)]
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "LINECARD_SOCKET",
+        default_value = SOCKET_DEFAULT,
+        value_hint = ValueHint::FilePath
+    )]
     pub(crate) socket: PathBuf,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct ShowArgs {
-    /// The same as behind the noun
-    #[arg(id = "socket", long = "socket", value_name = "PATH", global = true, hide = true)]
-    _socket: Option<PathBuf>,
-    #[command(subcommand)]
-    pub(crate) command: ShowCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ShowCommand {
-    /// Ports and their packets
-    #[command(after_help = "\
-Examples:
-  linecard show ports
-  linecard show ports --watch
-  linecard show ports --json | jq '.ports[] | {name, received_packets, sent_packets}'")]
-    Ports {
-        #[command(flatten)]
-        daemon: Daemon,
-        /// Ask again every so many seconds, 1 to 3600, and show rates; ends with Ctrl-C
-        #[arg(
-            long,
-            value_name = "SECONDS",
-            num_args = 0..=1,
-            default_missing_value = "1",
-            value_parser = clap::value_parser!(u32).range(1..=3600)
-        )]
-        watch: Option<u32>,
-    },
-    /// Routes, as the packet path uses them
-    #[command(after_help = "\
-Examples:
-  linecard show routes --covers 192.0.2.7     which routes match, the last one wins
-  linecard show routes --prefix 10.0.0.0/8    this prefix and those inside it
-  linecard show routes --json | jq '.routes | length'")]
-    Routes {
-        #[command(flatten)]
-        daemon: Daemon,
-        /// Only this prefix and the more specific ones inside it
-        #[arg(long, value_parser = prefix)]
-        prefix: Option<IpNet>,
-        /// Only prefixes that contain this address
-        #[arg(long, value_name = "ADDRESS")]
-        covers: Option<std::net::IpAddr>,
-        /// Routes at the most [default: all]
-        #[arg(long, value_name = "NUMBER")]
-        limit: Option<usize>,
-    },
-    /// Neighbours, to which packets are sent
-    #[command(after_help = "\
-Examples:
-  linecard show neighbours
-  linecard show neighbours --json | jq '.neighbours[] | select(.state == \"unresolved\")'")]
-    Neighbours {
-        #[command(flatten)]
-        daemon: Daemon,
-    },
-    /// Filters, their rules, and what each has counted
-    #[command(after_help = "\
-Examples:
-  linecard show filters
-  linecard show filters edge
-  linecard show filters --json | jq '.filters[].rules[] | select(.packets > 0)'")]
-    Filters {
-        #[command(flatten)]
-        daemon: Daemon,
-        /// Only this filter [default: all]
-        name: Option<String>,
-    },
-    /// What may reach the router itself, by class, and what was too much
-    #[command(after_help = "\
-Examples:
-  linecard show protection
-  linecard show protection --all
-  linecard show protection --json | jq '.ports[].classes[] | select(.dropped_packets > 0)'")]
-    Protection {
-        #[command(flatten)]
-        daemon: Daemon,
-        /// Also the classes of which nothing came
-        #[arg(long)]
-        all: bool,
-    },
-    /// Connections that are tracked: how many in each state, and which
-    #[command(after_help = "\
-Examples:
-  linecard show connections
-  linecard show connections --source 192.0.2.0/24 --state established
-  linecard show connections --limit 0 --json | jq .summary.counters
-
-Addresses are those of the side that began; in answers they are exchanged.")]
-    Connections {
-        #[command(flatten)]
-        daemon: Daemon,
-        /// Only those begun from this address or prefix
-        #[arg(long, value_parser = address_or_prefix)]
-        source: Option<IpNet>,
-        /// Only those begun to this address or prefix
-        #[arg(long, value_parser = address_or_prefix)]
-        destination: Option<IpNet>,
-        /// Only those in this state: syn_sent, syn_recv, established, fin_wait, close_wait, last_ack,
-        /// time_wait, close, unreplied, replied, query
-        #[arg(long)]
-        state: Option<String>,
-        /// Connections at the most; 0 for the summary alone
-        #[arg(long, value_name = "NUMBER", default_value_t = 100)]
-        limit: usize,
-    },
-    /// Policers, and what each has counted by colour
-    #[command(after_help = "\
-Examples:
-  linecard show policers
-  linecard show policers icmp
-  linecard show policers --json | jq '.policers[] | select(.dropped_packets > 0)'
-
-Green packets are within the committed rate, red ones above all rates: those are dropped as `policed`.")]
-    Policers {
-        #[command(flatten)]
-        daemon: Daemon,
-        /// Only this policer [default: all]
-        name: Option<String>,
-    },
-    /// Why packets were dropped or handed to the kernel
-    #[command(after_help = "\
-Examples:
-  linecard show drops
-  linecard show drops --all")]
-    Drops {
-        #[command(flatten)]
-        daemon: Daemon,
-        /// Also the reasons that never happened
-        #[arg(long)]
-        all: bool,
-    },
-    /// Whether the daemon is well
-    #[command(after_help = "\
-Examples:
-  linecard show health
-  linecard show health > /dev/null || systemctl status linecard
-
-The exit status is 0 when the daemon is well and 1 when it is not, or does not answer.")]
-    Health {
-        #[command(flatten)]
-        daemon: Daemon,
-    },
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn the_socket_stands_before_the_noun_or_behind_it() {
-        let socket = |words: &[&str]| {
-            let cli = Cli::try_parse_from(words).expect("it is understood");
-            let Command::Show(show) = cli.command else { panic!("show") };
-            let ShowCommand::Drops { daemon, .. } = show.command else { panic!("drops") };
-            daemon.socket
-        };
-        for words in [
-            &["linecard", "show", "--socket", "/tmp/s", "drops"],
-            &["linecard", "show", "drops", "--socket", "/tmp/s"],
-        ] {
-            assert_eq!(socket(words), PathBuf::from("/tmp/s"), "{words:?}");
-        }
-        assert_eq!(socket(&["linecard", "show", "drops"]), PathBuf::from(SOCKET_DEFAULT));
-    }
-}
+mod tests;

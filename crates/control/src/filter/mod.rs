@@ -14,6 +14,7 @@
 
 mod cover;
 mod error;
+mod foreign;
 mod judge;
 mod list;
 mod names;

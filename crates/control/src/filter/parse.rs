@@ -7,6 +7,7 @@ use linecard_services::filter::{Anchor, BytesMatch};
 use linecard_wire::ip::Protocol;
 
 use super::error::MatchError;
+use super::foreign;
 use super::term::{Ask, At, List, Side, Term};
 use super::token::{Token, Tokens};
 use super::value::{self, Refusal};
@@ -96,9 +97,10 @@ impl Parser<'_> {
                 "and" | "&&" | "&" => "leave it out: all terms must hold".to_owned(),
                 "or" | "||" => "list the values: {a, b}; or write a rule for each".to_owned(),
                 "not" | "!" => "there is no negation: put a rule for the rest before".to_owned(),
-                _ => match suggestion::nearest(word, KEYWORDS) {
-                    Some(keyword) => format!("did you mean `{keyword}`?"),
-                    None => format!("known here: {}", KEYWORDS.join(", ")),
+                _ => match (foreign::help(word), suggestion::nearest(word, KEYWORDS)) {
+                    (Some(here), _) => here.to_owned(),
+                    (None, Some(keyword)) => format!("did you mean `{keyword}`?"),
+                    (None, None) => format!("known here: {}", KEYWORDS.join(", ")),
                 },
             };
             self.refuse(span, format!("unknown term `{word}`"), help);

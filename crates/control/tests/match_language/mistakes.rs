@@ -8,6 +8,15 @@ fn mistakes_are_told_with_their_place() {
         // Syntax.
         ("prot tcp", &["1 `prot` unknown term `prot` → did you mean `protocol`?"][..]),
         ("sorce 192.0.2.1 tcp", &["1 `sorce` unknown term `sorce` → did you mean `source`?"]),
+        ("saddr 10.0.0.0/8", &["1 `saddr` unknown term `saddr` → here it is `source PREFIX`"]),
+        ("ct state new", &["1 `ct` unknown term `ct` → here it is `state {established, related}`"]),
+        (
+            "tcp counter",
+            &[
+                "5 `counter` unknown term `counter` → leave it out: each rule counts, see `linecard show filters`",
+            ],
+        ),
+        ("tcp drop", &["5 `drop` unknown term `drop` → write action = \"drop\" beside the match"]),
         ("tcp and udp", &["5 `and` unknown term `and` → leave it out: all terms must hold"]),
         ("source", &["1 `source` `source` has no value → such as: source 192.0.2.0/24"]),
         (
@@ -190,7 +199,6 @@ fn an_expression_of_the_command_line_is_shown_with_its_mistakes() {
     let (ports, sets) = (ports(), sets());
     let names = Names { ports: &ports, sets: &sets };
     let shown = parse_match("tcp\tdport 80", names).expect_err("wrong").to_string();
-    let expected =
-        "unknown term `dport`\n  | tcp dport 80\n  |     ^^^^^\n  = help: known here: any";
+    let expected = "unknown term `dport`\n  | tcp dport 80\n  |     ^^^^^\n  = help: here it is `destination-port`";
     assert!(shown.starts_with(expected), "{shown}");
 }

@@ -168,6 +168,15 @@ fn connection<const K: usize>(listed: &Listed<K>, addresses: [IpAddr; 2]) -> Con
     }
 }
 
+/// The words for states of connections, each once.
+pub fn states() -> impl Iterator<Item = &'static str> {
+    let labels = LABELS.iter().enumerate();
+    let first = |&(at, (_, state)): &(usize, &(&str, &str))| {
+        LABELS[..at].iter().all(|(_, before)| before != state)
+    };
+    labels.filter(first).map(|(_, (_, state))| *state)
+}
+
 fn label(lifetime: Lifetime) -> &'static str {
     LABELS.get(lifetime.number()).map_or("unknown", |(_, state)| state)
 }

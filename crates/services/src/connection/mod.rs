@@ -45,7 +45,7 @@ pub mod tcp;
 
 pub use commit::commit;
 pub use config::{ConnectionConfig, WhenFull};
-pub use list::{Connection, StateCount};
+pub use list::{Connection, StateCount, states};
 pub use stage::{ConnectionScratch, classify};
 pub use stats::{ConnectionCount, ConnectionStats, ConnectionStatsReader};
 pub use table::ConnectionTables;

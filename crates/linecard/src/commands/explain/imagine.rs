@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 
 use anyhow::{Context, bail, ensure};
+use linecard_control::filter::{Names, Sets, parse_match};
+use linecard_services::filter::Match;
 use linecard_wire::MacAddress;
 use linecard_wire::builder::{Icmpv4, Icmpv6, Ipv4, Ipv6, PacketBuilder, Tcp, Udp};
 use linecard_wire::ethernet::EtherType;
@@ -74,7 +76,8 @@ impl Imagined {
         };
         while let Some(word) = words.next() {
             match word {
-                "in" | "ttl" | "dscp" | "vlan" | "length" | "source-port" | "flags" => {
+                "in" | "ttl" | "dscp" | "vlan" | "length" | "source-port" | "destination-port"
+                | "icmp-type" | "icmp-code" | "flags" | "tcp-flags" => {
                     let value = words.next();
                     let value = value.with_context(|| format!("`{word}` lacks its value"))?;
                     packet.set(word, value)?;
@@ -91,8 +94,8 @@ impl Imagined {
             "in" => self.port = Some(value.to_owned()),
             "ttl" => self.ttl = value.parse().with_context(wrong)?,
             "dscp" => {
-                self.dscp = value.parse().with_context(wrong)?;
-                ensure!(self.dscp < 64, "a DSCP is 0 to 63");
+                let of = asked(&format!("dscp {value}"), |asked| asked.dscps.first().copied());
+                self.dscp = of.with_context(wrong)?;
             }
             "vlan" => {
                 let id: u16 = value.parse().with_context(wrong)?;
@@ -101,6 +104,24 @@ impl Imagined {
             }
             "length" => self.length = Some(value.parse().with_context(wrong)?),
             "source-port" => self.source_port = value.parse().with_context(wrong)?,
+            "destination-port" => {
+                let port = value.parse().with_context(wrong)?;
+                self.upper = match self.upper {
+                    Upper::Tcp(_) => Upper::Tcp(port),
+                    Upper::Udp(_) => Upper::Udp(port),
+                    _ => bail!("`{key}` goes behind tcp or udp"),
+                };
+            }
+            "icmp-type" | "icmp-code" => {
+                let Upper::Icmp(kind, code) = self.upper else {
+                    bail!("`{key}` goes behind icmp or icmpv6")
+                };
+                let is_ipv4 = self.source.is_ipv4();
+                self.upper = match key {
+                    "icmp-type" => Upper::Icmp(icmp_type(value, is_ipv4)?, code),
+                    _ => Upper::Icmp(kind, icmp_code(value, kind, is_ipv4)?),
+                };
+            }
             _ => self.flags = flags(value)?,
         }
         Ok(())
@@ -183,8 +204,9 @@ fn upper(word: &str, is_ipv4: bool) -> anyhow::Result<Upper> {
                 "`{word}` is of another family than the addresses"
             );
             let echo_request = if is_ipv4 { 8 } else { 128 };
-            let kind = byte(number("type")?.unwrap_or(echo_request))?;
-            Upper::Icmp(kind, byte(number("code")?.unwrap_or(0))?)
+            let kind = parts.next().map_or(Ok(echo_request), |word| icmp_type(word, is_ipv4))?;
+            let code = parts.next().map_or(Ok(0), |word| icmp_code(word, kind, is_ipv4))?;
+            Upper::Icmp(kind, code)
         }
         "protocol" => {
             let value = number("protocol")?.context("`protocol` lacks its number: protocol/47")?;
@@ -192,13 +214,36 @@ fn upper(word: &str, is_ipv4: bool) -> anyhow::Result<Upper> {
         }
         _ => bail!(
             "`{word}` is not understood: tcp/PORT, udp/PORT, icmp/TYPE, icmpv6/TYPE, protocol/NUMBER; in, ttl, \
-             dscp, vlan, length, source-port, flags with a value"
+             dscp, vlan, length, source-port, destination-port, icmp-type, icmp-code, tcp-flags with a value"
         ),
     };
     match parts.next() {
         None => Ok(found),
         Some(rest) => bail!("`{rest}` behind `{word}` is too much"),
     }
+}
+
+/// The number that the match language has for a term's only value.
+fn asked<T>(line: &str, value: impl Fn(&Match) -> Option<T>) -> anyhow::Result<T> {
+    let sets = Sets::default();
+    let judged = parse_match(line, Names { ports: &[], sets: &sets })?;
+    value(&judged.condition).context("it has no one value")
+}
+
+/// A type by its number, or by the name that filters have for it.
+fn icmp_type(word: &str, is_ipv4: bool) -> anyhow::Result<u8> {
+    let line = format!("{} icmp-type {word}", icmp(is_ipv4));
+    asked(&line, |asked| asked.icmp_types.first().map(|types| *types.start()))
+}
+
+/// The same of a code.
+fn icmp_code(word: &str, kind: u8, is_ipv4: bool) -> anyhow::Result<u8> {
+    let line = format!("{} icmp-type {kind} icmp-code {word}", icmp(is_ipv4));
+    asked(&line, |asked| asked.icmp_codes.first().map(|codes| *codes.start()))
+}
+
+fn icmp(is_ipv4: bool) -> &'static str {
+    if is_ipv4 { "icmp" } else { "icmpv6" }
 }
 
 fn flags(text: &str) -> anyhow::Result<Flags> {
@@ -228,6 +273,18 @@ mod tests {
             (
                 "192.0.2.1 → 198.51.100.9 tcp/443 in eth1",
                 "192.0.2.1:40000 → 198.51.100.9:443 tcp syn, ttl 64, 40 bytes",
+            ),
+            (
+                "192.0.2.1 198.51.100.9 tcp destination-port 22 tcp-flags ack dscp ef",
+                "192.0.2.1:40000 → 198.51.100.9:22 tcp ack, dscp 46, ttl 64, 40 bytes",
+            ),
+            (
+                "192.0.2.1 198.51.100.9 icmp/destination-unreachable/port-unreachable",
+                "192.0.2.1 → 198.51.100.9 icmp type 3 code 3, ttl 64, 28 bytes",
+            ),
+            (
+                "2001:db8::1 2001:db8::2 icmpv6 icmp-type packet-too-big",
+                "2001:db8::1 → 2001:db8::2 icmpv6 type 2 code 0, hop limit 64, 48 bytes",
             ),
             (
                 "192.0.2.1->198.51.100.9 udp/53 source-port 7 ttl 3 dscp 46 length 100 vlan 5",
