@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use common::traffic::{load, probe, send_all, sink, wait_reachable};
 use common::{DEADLINE, Daemon, Options, PortMode, resolved_topology, text};
-use linecard_lab::{FrameSocket, Namespace, RouterTopology, RoutingDaemon, wait_for};
+use linecard_lab::{
+    FrameSocket, Namespace, RouterOptions, RouterTopology, RoutingDaemon, wait_for,
+};
 use linecard_observe::trace::to_hex;
 use linecard_observe::{ExplainQuery, Fate, FilterReport, RuleReport};
 use linecard_packet::DropReason;
@@ -261,6 +263,21 @@ fn a_reload_puts_a_filter_in_force_changes_it_and_takes_it_away() {
     assert!(!filter(&daemon).at_router);
     assert_eq!(rule(&daemon, "ping").packets, 1);
     daemon.assert_books_balance();
+}
+
+/// Frames of queues that nobody serves are the kernel's, whatever a filter says: so there is none.
+#[test]
+fn a_port_with_queues_of_the_kernels_has_no_filter() {
+    let topology = RouterTopology::new(&RouterOptions { queues: 2, ..RouterOptions::default() });
+    let topology = topology.expect("a topology");
+    let port = topology.client_link.far.interface;
+    let without =
+        Options::of_router(&topology, PortMode::Native).port_keys(port, "queues_max = 1\n");
+    let mut daemon = Daemon::start(&topology.router, &without);
+    daemon.configure(&without.clone().tables(&own("")));
+    let error = daemon.client().reload().expect_err("packets would go by it").to_string();
+    assert!(error.contains(port) && error.contains("queues_max"), "{error}");
+    assert!(daemon.client().filters().expect("it answers").filters.is_empty());
 }
 
 /// Twenty changes of the filter while transit goes through, and not one packet of that is lost.
