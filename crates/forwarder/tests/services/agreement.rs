@@ -304,6 +304,7 @@ const NOT_HERE: &[DropReason] = &[
     DropReason::FrameTooSmall,
     DropReason::PuntRateLimited,
     DropReason::RouterRateLimited,
+    DropReason::RouterFiltered,
     DropReason::PuntQueueFull,
     DropReason::ReceiveRingFull,
     DropReason::ReceiveInvalid,
