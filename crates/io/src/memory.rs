@@ -242,6 +242,13 @@ impl PacketMemory {
         mapping::prefetch(self.mapping.base().as_ptr().wrapping_add(start));
     }
 
+    /// The same of the cache line that holds the byte at `offset` of the packet.
+    #[inline]
+    pub fn prefetch_at(&self, frame: &Frame, offset: usize) {
+        let start = frame.chunk as usize * self.chunk_bytes + usize::from(frame.offset);
+        mapping::prefetch(self.mapping.base().as_ptr().wrapping_add(start + offset));
+    }
+
     /// Offset of the packet in the mapping, after checking that it lies inside its chunk.
     #[inline]
     fn start(&self, frame: &Frame) -> usize {

@@ -1,8 +1,8 @@
 //! The cases by name. A service adds its own by a line in [`CASES`].
 
 use super::recipe::{
-    EMPTY, IPV4_1K, IPV4_1K_ECMP, IPV4_1M, IPV4_INTERNET, IPV6_INTERNET, Recipe, TOUCH, acl, batch,
-    imix, police, stateful, urpf, warm, workers, worst,
+    EMPTY, IPV4_1K, IPV4_1K_ECMP, IPV4_1M, IPV4_INTERNET, IPV6_INTERNET, Recipe, TOUCH, acl,
+    acl_ipv6, batch, imix, police, stateful, urpf, warm, workers, worst,
 };
 use super::rules::Asked;
 
@@ -219,6 +219,46 @@ pub(super) const CASES: &[Case] = &[
         name: "stateful-warm",
         what: "the same, packets in the cache when the worker gets them",
         build: || warm(stateful(true)),
+    },
+    Case {
+        name: "filter-1k-ipv6-off",
+        what: "200,000 IPv6 routes and a default, packets drawn from 1,000 IPv6 rules (acl), no filter",
+        build: || acl_ipv6(1_000, Asked::Nothing),
+    },
+    Case {
+        name: "filter-1k-ipv6-off-warm",
+        what: "the same, packets in the cache when the worker gets them",
+        build: || warm(acl_ipv6(1_000, Asked::Nothing)),
+    },
+    Case {
+        name: "filter-1k-ipv6",
+        what: "the same packets, a filter of those 1,000 rules on each port",
+        build: || acl_ipv6(1_000, Asked::AllRules),
+    },
+    Case {
+        name: "filter-1k-ipv6-warm",
+        what: "the same, packets in the cache when the worker gets them",
+        build: || warm(acl_ipv6(1_000, Asked::AllRules)),
+    },
+    Case {
+        name: "filter-10k-ipv6-off",
+        what: "packets drawn from 10,000 IPv6 rules (acl), no filter",
+        build: || acl_ipv6(10_000, Asked::Nothing),
+    },
+    Case {
+        name: "filter-10k-ipv6-off-warm",
+        what: "the same, packets in the cache when the worker gets them",
+        build: || warm(acl_ipv6(10_000, Asked::Nothing)),
+    },
+    Case {
+        name: "filter-10k-ipv6",
+        what: "the same packets, a filter of those 10,000 rules",
+        build: || acl_ipv6(10_000, Asked::AllRules),
+    },
+    Case {
+        name: "filter-10k-ipv6-warm",
+        what: "the same, packets in the cache when the worker gets them",
+        build: || warm(acl_ipv6(10_000, Asked::AllRules)),
     },
     Case {
         name: "ipv6-internet",

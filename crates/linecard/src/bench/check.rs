@@ -109,7 +109,8 @@ impl<A: Traffic> Checker<A> {
         let mut right = [0; FRAME_BYTES_MAX];
         let right = &mut right[..packet.len().min(FRAME_BYTES_MAX)];
         A::write(sent, TTL_FORWARDED, right);
-        if packet[12..A::HEADERS_BYTES] != right[12..A::HEADERS_BYTES] {
+        let headers = 12..A::headers_bytes(packet.len());
+        if packet[headers.clone()] != right[headers] {
             return Err(format!("it is {header:x?}, and what was sent was {sent:x?}"));
         }
         let departure = self.reference.departure(header);

@@ -11,10 +11,17 @@ const TCP_HEADER_BYTES: usize = 20;
 const TCP_FLAGS_OFFSET: usize = 13;
 /// The number of an IPv4 packet, behind its headers.
 const LABEL_BYTES: usize = 4;
+/// Where the last 16 bits of the number of an IPv6 packet are, in its upper-layer header.
+const LABEL_OFFSET: usize = 6;
+const IPV4_HEADERS_BYTES: usize = ethernet::HEADER_LENGTH + 20 + TCP_HEADER_BYTES + LABEL_BYTES;
+const IPV6_HEADERS_BYTES: usize = ethernet::HEADER_LENGTH + 40 + TCP_HEADER_BYTES;
 
 impl Traffic for u32 {
     const FAMILY: Family = Family::Ipv4;
-    const HEADERS_BYTES: usize = ethernet::HEADER_LENGTH + 20 + TCP_HEADER_BYTES + LABEL_BYTES;
+
+    fn headers_bytes(_: usize) -> usize {
+        IPV4_HEADERS_BYTES
+    }
 
     fn source(random: &mut Random) -> Self {
         // 1 to 223 without 127, which is no source (RFC 1812 5.3.7).
@@ -35,7 +42,7 @@ impl Traffic for u32 {
 
     fn write(header: &Header<Self>, hops: u8, packet: &mut [u8]) {
         let ip_bytes = packet.len() - ethernet::HEADER_LENGTH;
-        let mut bytes = [0; Self::HEADERS_BYTES - 12];
+        let mut bytes = [0; IPV4_HEADERS_BYTES - 12];
         bytes[..2].copy_from_slice(&[0x08, 0x00]);
         let (ip, upper) = bytes[2..].split_at_mut(20);
         ip[0] = 0x45;
@@ -56,11 +63,11 @@ impl Traffic for u32 {
             _ => (),
         }
         label.copy_from_slice(&header.label.to_be_bytes());
-        packet[12..Self::HEADERS_BYTES].copy_from_slice(&bytes);
+        packet[12..IPV4_HEADERS_BYTES].copy_from_slice(&bytes);
     }
 
     fn read(packet: &[u8]) -> Option<(Header<Self>, u8)> {
-        let bytes = packet.first_chunk::<{ <u32 as Traffic>::HEADERS_BYTES }>()?;
+        let bytes = packet.first_chunk::<IPV4_HEADERS_BYTES>()?;
         let ip = linecard_wire::ipv4::Packet::new(&packet[ethernet::HEADER_LENGTH..]).ok()?;
         let word = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
         let is_whole = word(12) == 0x0800
@@ -92,7 +99,12 @@ impl Traffic for u32 {
 
 impl Traffic for u128 {
     const FAMILY: Family = Family::Ipv6;
-    const HEADERS_BYTES: usize = ethernet::HEADER_LENGTH + 40 + UDP_HEADER_BYTES;
+
+    fn headers_bytes(packet_bytes: usize) -> usize {
+        // The smallest frames hold no more than UDP.
+        let shortest = ethernet::HEADER_LENGTH + 40 + UDP_HEADER_BYTES;
+        packet_bytes.clamp(shortest, IPV6_HEADERS_BYTES)
+    }
 
     fn source(random: &mut Random) -> Self {
         // Global unicast: 2000::/3.
@@ -105,35 +117,43 @@ impl Traffic for u128 {
 
     fn write(header: &Header<Self>, hops: u8, packet: &mut [u8]) {
         let payload_bytes = packet.len() - ethernet::HEADER_LENGTH - 40;
-        let mut bytes = [0; Self::HEADERS_BYTES - 12];
+        let mut bytes = [0; IPV6_HEADERS_BYTES - 12];
         bytes[..2].copy_from_slice(&[0x86, 0xdd]);
-        let (ip, udp) = bytes[2..].split_at_mut(40);
+        let (ip, upper) = bytes[2..].split_at_mut(40);
         ip[..4].copy_from_slice(&(6 << 28 | header.label >> 16).to_be_bytes());
         ip[4..6].copy_from_slice(&(payload_bytes as u16).to_be_bytes());
-        ip[6] = UDP;
+        ip[6] = header.protocol;
         ip[7] = hops;
         ip[8..24].copy_from_slice(&header.source.to_be_bytes());
         ip[24..40].copy_from_slice(&header.destination.to_be_bytes());
-        // The checksum is left at 0, which hosts refuse (RFC 8200 8.1) and routers do not look at.
-        write_udp(udp, header.source_port, header.destination_port, payload_bytes);
-        packet[12..Self::HEADERS_BYTES].copy_from_slice(&bytes);
+        match header.protocol {
+            UDP => write_udp(upper, header.source_port, header.destination_port, payload_bytes),
+            TCP => write_tcp(upper, header),
+            _ => (),
+        }
+        // Where UDP has its checksum, which hosts look at and routers do not, and TCP its sequence number.
+        upper[LABEL_OFFSET..][..2].copy_from_slice(&(header.label as u16).to_be_bytes());
+        let length = Self::headers_bytes(packet.len()) - 12;
+        packet[12..][..length].copy_from_slice(&bytes[..length]);
     }
 
     fn read(packet: &[u8]) -> Option<(Header<Self>, u8)> {
-        let bytes = packet.first_chunk::<{ <u128 as Traffic>::HEADERS_BYTES }>()?;
+        const UPPER: usize = ethernet::HEADER_LENGTH + 40;
+        let bytes = packet.first_chunk::<{ UPPER + UDP_HEADER_BYTES }>()?;
         let ip = linecard_wire::ipv6::Packet::new(&packet[ethernet::HEADER_LENGTH..]).ok()?;
         let word = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
-        let is_whole = word(12) == 0x86dd
-            && ip.next_header().0 == UDP
-            && ip.total_length() + ethernet::HEADER_LENGTH == packet.len();
+        let is_whole =
+            word(12) == 0x86dd && ip.total_length() + ethernet::HEADER_LENGTH == packet.len();
+        let protocol = ip.next_header().0;
+        let tcp_flags = packet.get(UPPER + TCP_FLAGS_OFFSET).filter(|_| protocol == TCP);
         let header = Header {
             source: ip.source().to_bits(),
             destination: ip.destination().to_bits(),
-            label: u32::from(word(16)) << 16 | u32::from(word(54)),
-            protocol: UDP,
-            source_port: word(54),
-            destination_port: word(56),
-            tcp_flags: 0,
+            label: u32::from(word(16)) << 16 | u32::from(word(UPPER + LABEL_OFFSET)),
+            protocol,
+            source_port: word(UPPER),
+            destination_port: word(UPPER + 2),
+            tcp_flags: tcp_flags.copied().unwrap_or_default(),
         };
         is_whole.then_some((header, ip.hop_limit()))
     }
@@ -142,7 +162,7 @@ impl Traffic for u128 {
         hash.ipv6(&FlowIpv6 {
             source: header.source,
             destination: header.destination,
-            protocol: UDP,
+            protocol: header.protocol,
             source_port: header.source_port,
             destination_port: header.destination_port,
             flow_label: header.label >> 16,
@@ -156,7 +176,7 @@ fn write_udp(udp: &mut [u8], source_port: u16, destination_port: u16, bytes: usi
     udp[4..6].copy_from_slice(&(bytes as u16).to_be_bytes());
 }
 
-fn write_tcp(tcp: &mut [u8], header: &Header<u32>) {
+fn write_tcp<A>(tcp: &mut [u8], header: &Header<A>) {
     tcp[..2].copy_from_slice(&header.source_port.to_be_bytes());
     tcp[2..4].copy_from_slice(&header.destination_port.to_be_bytes());
     // The header's length in words (RFC 9293 3.1).

@@ -15,7 +15,7 @@ use linecard_services::filter::{
     Hook, Masked, Match, Prefixes, Program, Rule, RuleCount, States,
 };
 use linecard_tables::classifier::{Entry, Ports};
-use linecard_tables::lpm::Prefix;
+use linecard_tables::lpm::{Address, Prefix};
 use linecard_tables::publication::{Publish, Subscription, Writer};
 
 use super::tables::PORTS;
@@ -95,7 +95,7 @@ impl Filters {
 
 /// Rules that match as the entries do, and accept; if `policed`, each brings its packets to the policer of its
 /// number.
-pub(super) fn rules(entries: &[Entry<u32>], policed: bool) -> Vec<Rule> {
+pub(super) fn rules<A: Filtered>(entries: &[Entry<A>], policed: bool) -> Vec<Rule> {
     let numbered = (0..).zip(entries);
     let policer = |number| policed.then_some(number);
     numbered.map(|(number, entry)| rule(number, condition(entry), policer(number))).collect()
@@ -125,12 +125,13 @@ fn rule(number: u32, condition: Match, policer: Option<u32>) -> Rule {
 
 /// An entry of the generator asks for protocol, ports and TCP flags; that a packet has ports, where some are
 /// asked for, the filter adds by itself.
-fn condition(entry: &Entry<u32>) -> Match {
+fn condition<A: Filtered>(entry: &Entry<A>) -> Match {
     let (kind, marks) = (entry.kind, entry.marks);
     let protocol = (kind.mask & 0xff != 0).then_some(kind.value as u8);
     let flags = Masked { value: marks.value as u8, mask: marks.mask as u8 };
     Match {
-        ipv4: true,
+        ipv4: A::BITS == 32,
+        ipv6: A::BITS == 128,
         source: prefixes(entry.source),
         destination: prefixes(entry.destination),
         protocols: protocol.into_iter().collect(),
@@ -141,9 +142,26 @@ fn condition(entry: &Entry<u32>) -> Match {
     }
 }
 
-fn prefixes(prefix: Prefix<u32>) -> Prefixes {
-    let asked = (prefix.length() > 0).then_some(prefix);
-    Prefixes { ipv4: asked.into_iter().collect(), ipv6: Vec::new() }
+fn prefixes<A: Filtered>(prefix: Prefix<A>) -> Prefixes {
+    if prefix.length() > 0 { A::only(prefix) } else { Prefixes::default() }
+}
+
+/// An address family as filters take it.
+pub(super) trait Filtered: Address {
+    /// This prefix and no other.
+    fn only(prefix: Prefix<Self>) -> Prefixes;
+}
+
+impl Filtered for u32 {
+    fn only(prefix: Prefix<Self>) -> Prefixes {
+        Prefixes { ipv4: vec![prefix], ipv6: Vec::new() }
+    }
+}
+
+impl Filtered for u128 {
+    fn only(prefix: Prefix<Self>) -> Prefixes {
+        Prefixes { ipv4: Vec::new(), ipv6: vec![prefix] }
+    }
 }
 
 fn ports(ports: Ports) -> Vec<RangeInclusive<u16>> {
@@ -157,7 +175,7 @@ mod tests {
     #[test]
     fn what_no_rule_has_counted_is_noticed() {
         let filters =
-            Filters::new(rules(&[Entry::any(0, 0)], false), Action::Accept).expect("tables");
+            Filters::new(rules(&[Entry::<u32>::any(0, 0)], false), Action::Accept).expect("tables");
         let stats = filters.stats().reader();
         let received = PortTotals { received_packets: 1, received_bytes: 60, ..Default::default() };
         assert!(filters.balance(&stats, &PortTotals::default()).is_ok());

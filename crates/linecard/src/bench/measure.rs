@@ -18,7 +18,7 @@ use super::meter::Meter;
 use super::prefixes::{self, Prefixes};
 use super::ranks::Ranks;
 use super::recipe::{Recipe, Routes, Service};
-use super::rules::RuleSet;
+use super::rules::Drawn;
 use super::services::Services;
 use super::sources::Origins;
 use super::tables::{Network, PORTS, Routable};
@@ -185,7 +185,8 @@ impl<'a> Bench<'a> {
         ensure!(workers <= cores, "{workers} workers need as many cores; there are {cores}");
         let course = self.course(&recipe);
         let seed = self.args.seed;
-        let rules = recipe.filtering.map(|filtering| Arc::new(RuleSet::new(&filtering, seed)));
+        let family = recipe.routes.family();
+        let rules = recipe.filtering.map(|filtering| Drawn::new(&filtering, family, seed));
         let services = Services::new(&recipe, rules.as_ref(), established(&course), seed)?;
         let laps = self.laps(case, &recipe, &course, (rules, &services))?;
         self.progress.step();
@@ -197,7 +198,7 @@ impl<'a> Bench<'a> {
         case: &Case,
         recipe: &Recipe,
         course: &Course,
-        (rules, services): (Option<Arc<RuleSet<u32>>>, &Services),
+        (rules, services): (Option<Drawn>, &Services),
     ) -> anyhow::Result<Vec<Laps>> {
         if let Routes::None { touch } = recipe.routes {
             self.progress.say(case.name.to_owned());
@@ -215,13 +216,16 @@ impl<'a> Bench<'a> {
                     (Service::Connections { .. }, _) => {
                         Draw::Flows(Flows { count: established(course) })
                     }
-                    (_, Some(rules)) => Draw::Rules(rules),
+                    (_, Some(Drawn::Ipv4(rules))) => Draw::Rules(rules),
                     _ => by_routes(recipe, network)?,
                 };
                 self.workers(recipe, course, &Load { network, services, draw })
             }
             Some((_, Loaded::Ipv6(network))) => {
-                let draw = by_routes(recipe, network)?;
+                let draw = match rules {
+                    Some(Drawn::Ipv6(rules)) => Draw::Rules(rules),
+                    _ => by_routes(recipe, network)?,
+                };
                 self.workers(recipe, course, &Load { network, services, draw })
             }
             None => Ok(Vec::new()),
@@ -233,6 +237,9 @@ impl<'a> Bench<'a> {
         Ok(match routes {
             Routes::Ipv6Internet => {
                 Loaded::Ipv6(Network::new(prefixes::ipv6_internet(file, seed), seed, false)?)
+            }
+            Routes::Ipv6AndDefault { routes } => {
+                Loaded::Ipv6(Network::new(prefixes::ipv6_and_default(routes, seed), seed, false)?)
             }
             Routes::Ipv4Internet => {
                 Loaded::Ipv4(Network::new(prefixes::ipv4_internet(file, seed), seed, false)?)
@@ -343,8 +350,9 @@ impl<'a> Bench<'a> {
             speedup_over_one_worker: cycles.speedup,
             packet_sizes: match (recipe.sizes, family) {
                 (Sizes::Imix, _) => "imix",
-                (Sizes::Smallest, Family::Ipv4) => "64",
+                (Sizes::Smallest | Sizes::SmallestTcp, Family::Ipv4) => "64",
                 (Sizes::Smallest, Family::Ipv6) => "66",
+                (Sizes::SmallestTcp, Family::Ipv6) => "78",
             },
             packet_bytes_mean,
             packets_in: if recipe.warm { "cache" } else { "memory" },

@@ -143,6 +143,13 @@ pub(super) fn ipv4_and_default(routes: usize, seed: u64) -> Vec<Prefix<u32>> {
     prefixes
 }
 
+/// IPv6 routes drawn like the Internet's, in random order, and a default route.
+pub(super) fn ipv6_and_default(routes: usize, seed: u64) -> Vec<Prefix<u128>> {
+    let mut prefixes = shuffled(ipv6_routes(seed, routes), seed);
+    prefixes.push(Prefix::default_route());
+    prefixes
+}
+
 fn shuffled<T>(mut items: Vec<T>, seed: u64) -> Vec<T> {
     let mut random = Random::new(seed ^ 0x5348_5546);
     for i in (1..items.len()).rev() {

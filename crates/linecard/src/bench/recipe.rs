@@ -52,6 +52,8 @@ pub(super) enum Routes {
     Ipv4 { routes: usize, multipath: bool },
     /// So many IPv4 routes, and a default route.
     Ipv4AndDefault { routes: usize },
+    /// So many IPv6 routes, drawn like the Internet's, and a default route.
+    Ipv6AndDefault { routes: usize },
     /// The IPv4 table of the Internet: that of the file, else one drawn alike.
     Ipv4Internet,
     /// The same for IPv6.
@@ -61,7 +63,7 @@ pub(super) enum Routes {
 impl Routes {
     pub(super) fn family(self) -> Family {
         match self {
-            Self::Ipv6Internet => Family::Ipv6,
+            Self::Ipv6Internet | Self::Ipv6AndDefault { .. } => Family::Ipv6,
             _ => Family::Ipv4,
         }
     }
@@ -94,6 +96,12 @@ const fn filter(shape: Shape, rules: usize, packets: Packets, asked: Asked) -> R
 
 pub(super) const fn acl(rules: usize, asked: Asked) -> Recipe {
     filter(Shape::AccessList, rules, Packets::Matching, asked)
+}
+
+/// The same in IPv6, in the smallest frames that hold TCP.
+pub(super) const fn acl_ipv6(rules: usize, asked: Asked) -> Recipe {
+    let routes = Routes::Ipv6AndDefault { routes: 200_000 };
+    Recipe { routes, sizes: Sizes::SmallestTcp, ..acl(rules, asked) }
 }
 
 /// Of the three shapes, with packets within rules or across them, what cost most when this case was chosen: 165

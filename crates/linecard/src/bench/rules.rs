@@ -4,12 +4,16 @@
 //! router would forward. Each packet is drawn on its own, so that of millions hardly two are alike: no
 //! cache of flows could help.
 
+use std::sync::Arc;
+
+use linecard_services::filter::Rule;
 use linecard_tables::classifier::generator::{self, Shape};
 use linecard_tables::classifier::{Entry, Key};
 use linecard_tables::generator::Random;
 use linecard_tables::lpm::{Address, Prefix};
 
-use super::traffic::Traffic;
+use super::filters;
+use super::traffic::{Family, Traffic};
 
 /// Which rules there are, which packets come, and how many of the rules are asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +82,30 @@ impl<A: Traffic> RuleSet<A> {
             }
         };
         Key { source: key.source.forwarded(), destination: key.destination.forwarded(), ..key }
+    }
+}
+
+/// Rules of one address family.
+#[derive(Debug)]
+pub(super) enum Drawn {
+    Ipv4(Arc<RuleSet<u32>>),
+    Ipv6(Arc<RuleSet<u128>>),
+}
+
+impl Drawn {
+    pub(super) fn new(filtering: &Filtering, family: Family, seed: u64) -> Self {
+        match family {
+            Family::Ipv4 => Self::Ipv4(Arc::new(RuleSet::new(filtering, seed))),
+            Family::Ipv6 => Self::Ipv6(Arc::new(RuleSet::new(filtering, seed))),
+        }
+    }
+
+    /// The rules that are asked, as a filter takes them.
+    pub(super) fn asked(&self, asked: Asked, policed: bool) -> Vec<Rule> {
+        match self {
+            Self::Ipv4(set) => filters::rules(set.asked(asked), policed),
+            Self::Ipv6(set) => filters::rules(set.asked(asked), policed),
+        }
     }
 }
 

@@ -1,8 +1,6 @@
 //! What packets meet besides routes: the services of a case, attached to each worker, and their counters held
 //! against its packets at the end.
 
-use std::sync::Arc;
-
 use linecard_forwarder::Worker;
 use linecard_packet::PortTotals;
 use linecard_services::filter::{Action, FilterStatsReader};
@@ -11,7 +9,7 @@ use super::connections::{self, Connections, Expected};
 use super::filters::{self, Filters};
 use super::policers::{Policers, PolicersReader};
 use super::recipe::{Recipe, Service};
-use super::rules::{Asked, RuleSet};
+use super::rules::{Asked, Drawn};
 use super::sources::{Sources, SourcesReader};
 
 /// The services of a case; none of them where it is about routes alone.
@@ -38,7 +36,7 @@ impl Services {
     /// When tables cannot take it.
     pub(super) fn new(
         recipe: &Recipe,
-        rules: Option<&Arc<RuleSet<u32>>>,
+        rules: Option<&Drawn>,
         flows: u32,
         seed: u64,
     ) -> anyhow::Result<Self> {
@@ -47,7 +45,7 @@ impl Services {
         if let Some((filtering, set)) = recipe.filtering.zip(rules)
             && filtering.asked != Asked::Nothing
         {
-            let rules = filters::rules(set.asked(filtering.asked), policed);
+            let rules = set.asked(filtering.asked, policed);
             if policed {
                 services.policers = Some(Policers::new(rules.len() as u32, recipe.workers)?);
             }

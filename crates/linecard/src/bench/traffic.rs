@@ -2,14 +2,14 @@
 //!
 //! A packet is a function of (seed, round, number), so that the checker can make it again and hold
 //! the bytes that came out against it. The number travels in the packet itself: in IPv4 behind the
-//! longest header, that of TCP, in IPv6 in the flow label and the source port.
+//! longest header, that of TCP, in IPv6 in the flow label and in the upper-layer header.
 //!
 //! What the router is to be tested with decides on the rest ([`Draw`]): destinations on its routes, from
 //! anywhere or from where the route leads back, in UDP; packets that its filters' rules ask for; packets of flows.
 //!
 //! Sizes are those on the wire, frame check sequence included (RFC 2544 9): a frame in memory is 4
 //! bytes shorter. IMIX is 7 : 4 : 1 of 64, 594 and 1,518 bytes, in IP packets 46, 576 and 1,500. The
-//! smallest IPv6 frame here has 66 bytes, since UDP over IPv6 does not fit into 64.
+//! smallest IPv6 frame here has 66 bytes, since UDP over IPv6 does not fit into 64, and 78 where some have TCP.
 
 use std::sync::Arc;
 
@@ -43,6 +43,8 @@ const SPREAD: u32 = 0x9e37_79b1;
 pub(super) enum Sizes {
     /// The smallest frame that holds a UDP header: 64 bytes, 66 for IPv6.
     Smallest,
+    /// The smallest that holds a TCP header: 64 bytes, 78 for IPv6.
+    SmallestTcp,
     /// 7 : 4 : 1 of the smallest, 594 and 1,518 bytes.
     Imix,
 }
@@ -53,6 +55,7 @@ impl Sizes {
         let small = family.frame_bytes_min();
         match self {
             Self::Smallest => [small; 12],
+            Self::SmallestTcp => [family.tcp_frame_bytes_min(); 12],
             Self::Imix => std::array::from_fn(|i| match i {
                 0..7 => small,
                 7..11 => 594,
@@ -75,6 +78,13 @@ pub(super) enum Family {
 }
 
 impl Family {
+    fn tcp_frame_bytes_min(self) -> usize {
+        match self {
+            Self::Ipv4 => 64,
+            Self::Ipv6 => 78,
+        }
+    }
+
     fn frame_bytes_min(self) -> usize {
         match self {
             Self::Ipv4 => 64,
@@ -86,9 +96,9 @@ impl Family {
 /// An address family as the generator writes it.
 pub(super) trait Traffic: Address {
     const FAMILY: Family;
-    /// Bytes from the Ethernet header to the end of what is written: the rest are zeroes.
-    const HEADERS_BYTES: usize;
 
+    /// Bytes from the Ethernet header to the end of what is written of a packet of so many: the rest are zeroes.
+    fn headers_bytes(packet_bytes: usize) -> usize;
     /// A source that a router forwards from.
     fn source(random: &mut Random) -> Self;
     /// This address, or where no router forwards from or to it, one that differs in the first bits.
@@ -121,11 +131,11 @@ pub(super) struct Header<A> {
 pub(super) enum Draw<A: Address> {
     /// Destinations from routes, by rank; not one of them may be missing.
     Routes(Arc<Vec<Prefix<A>>>, Arc<Ranks>),
-    /// Whole headers from the rules of a filter: IPv4 only, for the number has no room in others.
+    /// Whole headers from the rules of a filter.
     Rules(Arc<RuleSet<A>>),
     /// As [`Self::Routes`], from sources whose route is that back to the packet's port.
     ThereAndBack(Arc<Vec<Prefix<A>>>, Arc<Ranks>, Arc<Origins<A>>),
-    /// Of flows, between any addresses: IPv4 only, as above.
+    /// Of flows, between any addresses: IPv4 only.
     Flows(Flows),
 }
 

@@ -32,7 +32,7 @@ pub(super) const STATE_MASK: u16 = 3 << 14;
 pub(super) const STATE_KNOWN: u16 = 2 << 14;
 
 /// Bytes of a TCP header up to its flags.
-const TCP_FLAGS_OFFSET: usize = 13;
+pub(super) const TCP_FLAGS_OFFSET: usize = 13;
 
 /// What the first bytes behind the network-layer header are, by protocol number: a table, because a mix of
 /// protocols cannot be predicted.

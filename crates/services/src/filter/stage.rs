@@ -17,8 +17,8 @@
 //! the MTU, for an unresolved neighbour. Where a route has several next hops, which of them the kernel takes is
 //! its own choice, so the filters of all of them are asked. What is not IP passes.
 //!
-//! Cost: 20 bytes of each packet's headers, which are in the cache since parse read them, and the lookup (see
-//! [`linecard_tables::classifier`]). Ports without a filter cost one load a queue and batch.
+//! Cost: 20 bytes of each packet's headers, which are in the cache since parse read them, but for the flags of TCP over
+//! IPv6, which are in the next line and asked for ahead; and the lookup (see [`linecard_tables::classifier`]). Ports without a filter cost one load a queue and batch.
 
 use std::net::IpAddr;
 
@@ -34,6 +34,8 @@ use super::expand::Family;
 use super::program::{Brief, Chain, Effect, Outcome};
 use super::rule::Action;
 use super::{FilterStats, FilterTables, Program, key};
+use linecard_wire::ip::Protocol;
+
 use crate::connection::ConnectionState;
 use crate::police::PoliceScratch;
 use crate::route::{RouteTables, is_forwarded_by_kernel};
@@ -46,6 +48,9 @@ pub struct Companions<'a> {
     /// Gets the packets that rules bring to a policer. Without it they are not policed.
     pub police: Option<&'a mut PoliceScratch>,
 }
+
+/// How many packets ahead of the one whose key is made its second cache line is asked for.
+const PREFETCH_PACKETS: usize = 24;
 
 /// The columns of the stage; allocated once, overwritten by each batch.
 #[derive(Debug)]
@@ -120,9 +125,25 @@ pub fn process_output(
     scratch.marks.apply(batch, memory);
 }
 
-/// Fills the columns with the packets at these places whose verdict is wanted.
+/// Fills the columns with the packets at these places whose verdict is wanted. What looking ahead takes, batches
+/// without IPv6 do not pay.
 #[inline]
 fn gather(
+    batch: &Batch,
+    memory: &PacketMemory,
+    scratch: &mut FilterScratch,
+    places: std::ops::Range<usize>,
+    wanted: impl Fn(Verdict, &Frame, &Metadata) -> bool,
+) {
+    if batch.destinations_ipv6.places().is_empty() {
+        gather_with::<false>(batch, memory, scratch, places, wanted);
+    } else {
+        gather_with::<true>(batch, memory, scratch, places, wanted);
+    }
+}
+
+#[inline]
+fn gather_with<const LOOKS_AHEAD: bool>(
     batch: &Batch,
     memory: &PacketMemory,
     scratch: &mut FilterScratch,
@@ -132,8 +153,16 @@ fn gather(
     scratch.ipv4.clear();
     scratch.ipv6.clear();
     let packets = batch.frames[places.clone()].iter().zip(&batch.metadata[places.clone()]);
+    let mut ahead = packets.clone();
+    if LOOKS_AHEAD {
+        let first = ahead.by_ref().take(PREFETCH_PACKETS);
+        first.for_each(|(frame, metadata)| prefetch(memory, frame, metadata));
+    }
     let packets = packets.zip(&batch.verdicts[places.clone()]).zip(places);
     for (((frame, metadata), &verdict), place) in packets {
+        if LOOKS_AHEAD && let Some((frame, metadata)) = ahead.next() {
+            prefetch(memory, frame, metadata);
+        }
         if !wanted(verdict, frame, metadata) {
             continue;
         }
@@ -152,6 +181,14 @@ fn gather(
             }
             Layer3::Other => {}
         }
+    }
+}
+
+/// Asks for what a key is made of behind the first cache line, which parse has read: the flags of TCP over IPv6.
+#[inline]
+fn prefetch(memory: &PacketMemory, frame: &Frame, metadata: &Metadata) {
+    if metadata.layer3 == Layer3::Ipv6 && metadata.protocol == Protocol::TCP.0 {
+        memory.prefetch_at(frame, usize::from(metadata.layer4_offset) + key::TCP_FLAGS_OFFSET);
     }
 }
 
